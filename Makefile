@@ -1,0 +1,3 @@
+.PHONY: test
+test:
+	SQLX_OFFLINE=true cargo nextest run --workspace

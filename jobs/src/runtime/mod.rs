@@ -1,0 +1,77 @@
+//! Where instances run: one trait, a backend a file. All names are derived from the annotator
+//! (`fleet-ls-{id}`), so every call can be repeated, and a crashed worker's instance is adopted by the next.
+//!
+//! - `process`: a local Label Studio
+//! - `docker`: a container (bollard)
+//!
+//! `ecs` has its place here too.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use labelfleet::domain::AnnotatorId;
+
+/// What an instance is to be; all of it derived, so asking twice asks for the same.
+#[derive(Debug, Clone)]
+pub struct InstanceSpec {
+    pub annotator: AnnotatorId,
+    /// Environment of Label Studio, secrets included: never logged.
+    pub env: BTreeMap<String, String>,
+}
+
+impl InstanceSpec {
+    pub fn name(&self) -> String {
+        instance_name(self.annotator)
+    }
+}
+
+pub fn instance_name(annotator: AnnotatorId) -> String {
+    format!("fleet-ls-{annotator}")
+}
+
+/// An instance as the backend sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    pub annotator: AnnotatorId,
+    /// `fleet-ls-{annotator}`: the API's `containerId`.
+    pub name: String,
+    pub running: bool,
+    /// Where the workers and the annotator's browser reach it; none while it is stopped.
+    pub address: Option<Address>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+}
+
+impl Address {
+    pub fn url(&self) -> String {
+        format!("http://{}:{}", self.host, self.port)
+    }
+}
+
+#[async_trait]
+pub trait Runtime: Send + Sync {
+    /// Creates and starts the instance, or starts or adopts the one that is there. Returns once it was started,
+    /// not once it serves.
+    async fn ensure_running(&self, spec: &InstanceSpec) -> anyhow::Result<Instance>;
+
+    /// Stops it and keeps what `ensure_running` needs to start it again. Nothing to stop is success.
+    async fn stop(&self, annotator: AnnotatorId) -> anyhow::Result<()>;
+
+    /// Removes it with all that the backend keeps of it. Nothing to remove is success.
+    async fn remove(&self, annotator: AnnotatorId) -> anyhow::Result<()>;
+
+    async fn get(&self, annotator: AnnotatorId) -> anyhow::Result<Option<Instance>>;
+
+    /// All instances that carry this fleet's mark of ownership.
+    async fn list(&self) -> anyhow::Result<Vec<Instance>>;
+
+    /// Runs Label Studio's migrations against the database that `env` names, to the end.
+    async fn migrate(&self, env: &BTreeMap<String, String>) -> anyhow::Result<()>;
+
+    /// The version of Label Studio that instances run, as the name of the template database holds it.
+    async fn label_studio_version(&self) -> anyhow::Result<String>;
+}

@@ -1,0 +1,83 @@
+//! The states of rows, spelled in Rust as in the database and the API.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! states {
+    ($($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),* $(,)? })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        pub enum $name {
+            $(#[serde(rename = $text)] $variant,)*
+        }
+
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = UnknownState;
+
+            fn from_str(text: &str) -> Result<Self, UnknownState> {
+                match text {
+                    $($text => Ok(Self::$variant),)*
+                    other => Err(UnknownState(other.to_owned())),
+                }
+            }
+        }
+
+        // Lets a `text` column be read with `column as "column: State"`.
+        impl sqlx::Type<sqlx::Postgres> for $name {
+            fn type_info() -> sqlx::postgres::PgTypeInfo {
+                <str as sqlx::Type<sqlx::Postgres>>::type_info()
+            }
+            fn compatible(ty: &sqlx::postgres::PgTypeInfo) -> bool {
+                <str as sqlx::Type<sqlx::Postgres>>::compatible(ty)
+            }
+        }
+
+        impl sqlx::Decode<'_, sqlx::Postgres> for $name {
+            fn decode(value: sqlx::postgres::PgValueRef<'_>) -> Result<Self, sqlx::error::BoxDynError> {
+                Ok(<&str as sqlx::Decode<sqlx::Postgres>>::decode(value)?.parse()?)
+            }
+        }
+    )*};
+}
+
+/// A word that no state is spelled by.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown state {0:?}")]
+pub struct UnknownState(String);
+
+states! {
+    /// created -> starting -> active -> stopping -> stopped -> starting …; any of them -> deleted;
+    /// starting and active -> error -> starting.
+    AnnotatorStatus {
+        Created = "created", Starting = "starting", Active = "active", Stopping = "stopping",
+        Stopped = "stopped", Error = "error", Deleted = "deleted",
+    }
+    /// pending -> in_progress -> completed; pending and in_progress -> failed | cancelled.
+    AssignmentStatus {
+        Pending = "pending", InProgress = "in_progress", Completed = "completed",
+        Failed = "failed", Cancelled = "cancelled",
+    }
+    /// open -> done | skipped (and back when the annotation is deleted); open -> released.
+    AssignmentTaskState { Open = "open", Done = "done", Skipped = "skipped", Released = "released" }
+    TaskStatus { Available = "available", Assigned = "assigned", Completed = "completed", Skipped = "skipped" }
+    RejectionMode { None = "none", Archive = "archive", RouteToWorkflow = "route_to_workflow" }
+    Difficulty { Easy = "easy", Medium = "medium", Hard = "hard" }
+    UserRole { Admin = "admin", Operator = "operator", Viewer = "viewer" }
+    AnnotationAction { Created = "created", Updated = "updated", Deleted = "deleted" }
+    EventSource { Webhook = "webhook", Reconcile = "reconcile" }
+}

@@ -1,0 +1,136 @@
+//! Advisory locks. This module owns the key space: a class and an id, and nothing else takes one.
+//!
+//! A function that may only run under a lock takes the proof of it ([`Held`]) as an argument, so it can't be
+//! called without. Two kinds: for the length of a transaction ([`lock_in`], the usual one), and for the length
+//! of work that reaches outside Postgres ([`Session`], on a connection of its own).
+//!
+//! A lock orders writers; it is not what makes them safe. Its connection can break while the work goes on, so
+//! each write is guarded by its own condition or constraint as well. Session locks need a direct connection or
+//! a session-pooling proxy: transaction pooling breaks them.
+
+use std::time::Duration;
+
+use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
+
+/// What is locked. The class numbers are stored nowhere, but all running versions must agree on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// The scheduler's leader, one a database.
+    Leader,
+    /// Reserving tasks of a workflow, and listing its source.
+    Workflow(i64),
+    Source(i64),
+    /// An annotator's instance, database and role.
+    Annotator(i64),
+    /// An assignment's project in Label Studio.
+    Assignment(i64),
+    /// Making the template database of a Label Studio version.
+    Template,
+    Reconcile,
+}
+
+impl Key {
+    /// Postgres' two-number key space takes two 32-bit numbers; the id's low bits are enough (a collision
+    /// only makes two jobs wait for each other).
+    fn numbers(self) -> (i32, i32) {
+        let (class, id) = match self {
+            Self::Leader => (1, 0),
+            Self::Workflow(id) => (2, id),
+            Self::Source(id) => (3, id),
+            Self::Annotator(id) => (4, id),
+            Self::Assignment(id) => (5, id),
+            Self::Template => (6, 0),
+            Self::Reconcile => (7, 0),
+        };
+        // "LF" in the high half keeps clear of other users of the same database.
+        (0x4C46_0000 | class, id as i32)
+    }
+}
+
+/// Proof that a lock is held.
+#[derive(Debug)]
+pub struct Held {
+    key: Key,
+}
+
+impl Held {
+    pub fn key(&self) -> Key {
+        self.key
+    }
+}
+
+/// Takes the lock until the transaction of `tx` ends; waits for it.
+pub async fn lock_in(tx: &mut PgConnection, key: Key) -> sqlx::Result<Held> {
+    let (class, id) = key.numbers();
+    sqlx::query_scalar!("SELECT pg_advisory_xact_lock($1, $2)", class, id).fetch_one(tx).await?;
+    Ok(Held { key })
+}
+
+/// A lock that lasts as long as this value; dropping it closes its connection and so frees the lock.
+#[derive(Debug)]
+pub struct Session {
+    connection: PgConnection,
+    held: Held,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error("{0:?} is locked by another process")]
+    Taken(Key),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl Session {
+    /// Takes the lock if it is free.
+    pub async fn try_acquire(pool: &PgPool, key: Key) -> Result<Self, LockError> {
+        let mut connection = connect(pool).await?;
+        let (class, id) = key.numbers();
+        let taken = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1, $2) AS "taken!""#, class, id)
+            .fetch_one(&mut connection)
+            .await?;
+        if taken { Ok(Self { connection, held: Held { key } }) } else { Err(LockError::Taken(key)) }
+    }
+
+    /// Waits for the lock for at most `patience`.
+    pub async fn acquire(pool: &PgPool, key: Key, patience: Duration) -> Result<Self, LockError> {
+        let mut connection = connect(pool).await?;
+        let (class, id) = key.numbers();
+        let millis = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX).max(1);
+        sqlx::query_scalar!("SELECT set_config('lock_timeout', $1, false)", format!("{millis}ms"))
+            .fetch_one(&mut connection)
+            .await?;
+        match sqlx::query_scalar!("SELECT pg_advisory_lock($1, $2)", class, id)
+            .fetch_one(&mut connection)
+            .await
+        {
+            Ok(_) => Ok(Self { connection, held: Held { key } }),
+            // lock_not_available
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => {
+                Err(LockError::Taken(key))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Whether the connection, and with it the lock, still stands.
+    pub async fn is_held(&mut self) -> bool {
+        self.connection.ping().await.is_ok()
+    }
+
+    /// Frees the lock now, and waits until Postgres knows.
+    pub async fn release(self) {
+        // A connection that can't be closed in order is gone, and the lock with it.
+        let _ = self.connection.close().await;
+    }
+}
+
+/// A connection of its own: a pooled one would give the lock to whoever uses it next.
+async fn connect(pool: &PgPool) -> sqlx::Result<PgConnection> {
+    let options: PgConnectOptions = (*pool.connect_options()).clone();
+    PgConnection::connect_with(&options.application_name("labelfleet-lock")).await
+}

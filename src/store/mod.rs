@@ -1,0 +1,2 @@
+//! SQL of the labeling tables and nothing else: one file an aggregate, functions over `&mut PgConnection`.
+//! A transition is one guarded UPDATE that says by its row count whether it happened.
