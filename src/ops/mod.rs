@@ -1,3 +1,6 @@
 //! Use cases: one function, one transaction: a decision of `domain`, writes by `store`, jobs by `queue`.
 
+pub mod error;
 pub mod jobs;
+
+pub use error::{Error, Issue, Result};
