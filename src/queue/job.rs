@@ -1,8 +1,17 @@
 //! What a job is, for those who enqueue one and those who run one.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::client::Tx;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, sqlx::Type)]
 #[serde(transparent)]
@@ -70,11 +79,58 @@ pub trait Run<S>: JobArgs {
     fn run(self, context: JobContext, state: Arc<S>) -> impl Future<Output = JobResult> + Send;
 }
 
-/// What a handler may know of its own run.
+/// What a handler may know of its own run, and its means to end it in its own transaction.
 #[derive(Debug, Clone)]
 pub struct JobContext {
     pub id: JobId,
     /// The first is 1. With the id, the fence.
     pub attempt: i32,
     pub max_attempts: i32,
+    finished: Arc<AtomicBool>,
+}
+
+/// Why a run could not be finished in the handler's transaction.
+#[derive(Debug, thiserror::Error)]
+pub enum FinishError {
+    /// Another worker has taken the job over, or it was ended otherwise: roll back.
+    #[error("job {id}: attempt {attempt} has lost its lease")]
+    LeaseLost { id: JobId, attempt: i32 },
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl JobContext {
+    pub fn new(id: JobId, attempt: i32, max_attempts: i32) -> Self {
+        Self { id, attempt, max_attempts, finished: Arc::default() }
+    }
+
+    /// Completes the job in the transaction of its effects: they and the completion are committed together or
+    /// not at all. After the commit the handler returns `Ok`, whose value is not stored again.
+    ///
+    /// On [`FinishError::LeaseLost`] the handler must not commit: what replaced this run counts.
+    ///
+    /// Once finished, the job no longer is open: the same transaction may enqueue its successor by the same
+    /// unique key.
+    pub async fn finish_in(&self, tx: &mut Tx, result: serde_json::Value) -> Result<(), FinishError> {
+        let done = sqlx::query!(
+            "UPDATE jobs SET state = 'completed', worker_id = NULL, finalized_at = now(), result = $3
+             WHERE id = $1 AND attempt = $2 AND state = 'running'",
+            self.id as JobId,
+            self.attempt,
+            (!result.is_null()).then_some(result),
+        )
+        .execute(&mut **tx)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Err(FinishError::LeaseLost { id: self.id, attempt: self.attempt });
+        }
+        tx.on_commit(self.finished.clone());
+        Ok(())
+    }
+
+    /// Whether [`JobContext::finish_in`] was committed.
+    #[expect(dead_code, reason = "the layer that acknowledges runs follows")]
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
 }
