@@ -24,6 +24,8 @@ pub enum Key {
     Annotator(i64),
     /// An assignment's project in Label Studio.
     Assignment(i64),
+    /// Deciding what an annotator gets next.
+    AssignTo(i64),
     /// Making the template database of a Label Studio version.
     Template,
     Reconcile,
@@ -41,6 +43,7 @@ impl Key {
             Self::Assignment(id) => (5, id),
             Self::Template => (6, 0),
             Self::Reconcile => (7, 0),
+            Self::AssignTo(id) => (8, id),
         };
         // "LF" in the high half keeps clear of other users of the same database.
         (0x4C46_0000 | class, id as i32)

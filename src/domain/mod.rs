@@ -1,7 +1,18 @@
 //! Pure types and decisions: no I/O, no clock, no chance but what is passed in.
+//!
+//! - [`ids`], [`states`]: row ids and states as types
+//! - [`secrets`]: what is derived from `SECRET_KEY`
+//! - [`batch`]: how much gold a batch gets, which, and where
+//! - [`scoring`]: an annotation held against a gold task's expected result
+//! - [`event`]: what Label Studio tells us of annotations
+//! - [`source`]: which S3 objects are images, and what a task shows
 
+pub mod batch;
+pub mod event;
 pub mod ids;
+pub mod scoring;
 pub mod secrets;
+pub mod source;
 pub mod states;
 
 pub use ids::*;

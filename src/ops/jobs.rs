@@ -1,5 +1,9 @@
 //! The kinds of jobs and their arguments. Handlers live in the package `labelfleet-jobs`, one file each.
 //!
+//! Only kinds that nothing new can call for while they run are unique: for the others a second enqueue must not
+//! be swallowed by a run that has already read its state. They run twice instead, one after the other under
+//! their advisory lock.
+//!
 //! Queues: `instances` holds slow work on a few instances, `labeling` the work of batches, `default` the rest.
 
 use std::time::Duration;
@@ -17,7 +21,7 @@ pub const LABELING: &str = "labeling";
 
 macro_rules! jobs {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $ty:ty),* } = $kind:literal,
-        $queue:expr, timeout $timeout:literal s, attempts $attempts:literal, unique $key:expr;)*) => {$(
+        $queue:expr, timeout $timeout:literal s, attempts $attempts:literal $(, unique $key:expr)?;)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         pub struct $name { $(pub $field: $ty),* }
@@ -28,10 +32,10 @@ macro_rules! jobs {
             const TIMEOUT: Duration = Duration::from_secs($timeout);
             const MAX_ATTEMPTS: i32 = $attempts;
 
-            fn unique_key(&self) -> Option<String> {
+            $(fn unique_key(&self) -> Option<String> {
                 let key: fn(&Self) -> String = $key;
                 Some(key(self))
-            }
+            })?
         }
     )*};
 }
@@ -39,19 +43,19 @@ macro_rules! jobs {
 jobs! {
     /// Database, role and Label Studio of an annotator, until it truly serves.
     ProvisionInstance { annotator_id: AnnotatorId } = "provision_instance",
-        INSTANCES, timeout 300 s, attempts 5, unique |job| job.annotator_id.to_string();
+        INSTANCES, timeout 300 s, attempts 5;
     /// Stops an annotator's Label Studio and keeps its data.
     StopInstance { annotator_id: AnnotatorId } = "stop_instance",
-        INSTANCES, timeout 120 s, attempts 10, unique |job| job.annotator_id.to_string();
+        INSTANCES, timeout 120 s, attempts 10;
     /// Removes instance, database and role of a deleted annotator.
     RemoveInstance { annotator_id: AnnotatorId } = "remove_instance",
-        INSTANCES, timeout 120 s, attempts 20, unique |job| job.annotator_id.to_string();
+        INSTANCES, timeout 120 s, attempts 20;
     /// Lists a workflow's S3 prefix into the pool.
     SyncSource { workflow_id: WorkflowId } = "sync_source",
         LABELING, timeout 900 s, attempts 10, unique |job| job.workflow_id.to_string();
     /// Reserves the next batch of whatever active workflow of the annotator's role has work.
     AssignBatch { annotator_id: AnnotatorId } = "assign_batch",
-        LABELING, timeout 120 s, attempts 10, unique |job| job.annotator_id.to_string();
+        LABELING, timeout 120 s, attempts 10;
     /// Mixes gold tasks into a reserved batch.
     InjectGold { assignment_id: AssignmentId } = "inject_gold",
         LABELING, timeout 60 s, attempts 10, unique |job| job.assignment_id.to_string();
@@ -60,10 +64,10 @@ jobs! {
         LABELING, timeout 300 s, attempts 20, unique |job| job.assignment_id.to_string();
     /// Scores a finished gold task.
     ScoreGold { assignment_task_id: AssignmentTaskId } = "score_gold",
-        DEFAULT, timeout 30 s, attempts 10, unique |job| job.assignment_task_id.to_string();
+        DEFAULT, timeout 30 s, attempts 10;
     /// Writes the annotations of a completed assignment to S3.
     ExportAssignment { assignment_id: AssignmentId } = "export_assignment",
-        LABELING, timeout 600 s, attempts 20, unique |job| job.assignment_id.to_string();
+        LABELING, timeout 600 s, attempts 20;
     /// Compares what we believe with what Label Studio and the runtime hold, and repairs it.
     Reconcile {} = "reconcile",
         LABELING, timeout 600 s, attempts 1, unique |_| "all".to_owned();

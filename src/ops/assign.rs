@@ -1,0 +1,93 @@
+//! Handing out work: tasks leave the pool and become a batch of one annotator.
+
+use crate::{
+    domain::{AnnotatorId, AnnotatorStatus, AssignmentId, WorkflowId},
+    lock::{Key, lock_in},
+    ops::{
+        Error, Result,
+        jobs::{InjectGold, SyncSource},
+    },
+    queue::{self, Tx},
+    store,
+};
+
+/// Assigns a batch of this workflow to this annotator, as an operator asked for it.
+pub async fn assign(
+    queue: &queue::Client,
+    workflow: WorkflowId,
+    annotator: AnnotatorId,
+) -> Result<AssignmentId> {
+    let mut tx = queue.begin().await?;
+    let id = assign_in(&mut tx, workflow, annotator).await?;
+    tx.commit().await?;
+    Ok(id)
+}
+
+/// What came of looking for an annotator's next batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    Assigned(AssignmentId),
+    /// They have a batch in hand, or are not active.
+    NotNow,
+    /// No workflow of theirs has work. The sources are listed again, which assigns if anything is new.
+    NoWork,
+}
+
+/// Assigns the annotator's next batch, unless they have one in hand. `look_again` has the sources listed when no
+/// workflow has work.
+pub async fn assign_next(tx: &mut Tx, annotator: AnnotatorId, look_again: bool) -> Result<Next> {
+    // Two at once would both find the annotator free.
+    lock_in(tx, Key::AssignTo(annotator.0)).await?;
+    let active = store::assigning::annotator(tx, annotator)
+        .await?
+        .is_some_and(|annotator| annotator.status == AnnotatorStatus::Active);
+    if !active || store::assigning::has_open_batch(tx, annotator).await? {
+        return Ok(Next::NotNow);
+    }
+    let choices = store::assigning::choices(tx, annotator).await?;
+    for choice in choices.iter().filter(|choice| choice.has_work) {
+        match assign_in(tx, choice.id, annotator).await {
+            Ok(id) => return Ok(Next::Assigned(id)),
+            // Someone else took the last of it.
+            Err(Error::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if look_again {
+        for choice in &choices {
+            tx.enqueue(&SyncSource { workflow_id: choice.id }).await?;
+        }
+    }
+    Ok(Next::NoWork)
+}
+
+async fn assign_in(tx: &mut Tx, workflow: WorkflowId, annotator: AnnotatorId) -> Result<AssignmentId> {
+    let lock = lock_in(tx, Key::Workflow(workflow.0)).await?;
+    let from = store::assigning::workflow(tx, workflow).await?.ok_or(Error::NotFound("Workflow"))?;
+    let to = store::assigning::annotator(tx, annotator).await?.ok_or(Error::NotFound("Annotator"))?;
+    if to.status != AnnotatorStatus::Active {
+        return Err(Error::Refused(format!(
+            "Annotator is {}, not active: start the annotator first",
+            to.status
+        )));
+    }
+    if from.role_id.is_some() && from.role_id != to.role_id {
+        return Err(Error::Refused("Annotator does not have the workflow's role".into()));
+    }
+    if !from.is_active {
+        return Err(Error::Refused("Workflow is paused: set isActive to assign from it".into()));
+    }
+    if let Some(max) = from.max_projects
+        && store::assigning::batches(tx, workflow, annotator).await? >= i64::from(max)
+    {
+        return Err(Error::Refused(format!("Annotator has had the {max} batches that maxProjects allows")));
+    }
+    let limit = i64::from(from.images_per_project);
+    let tasks = store::tasks::take_available(tx, &lock, workflow, limit, from.shuffle_images).await?;
+    if tasks.is_empty() {
+        return Err(Error::Conflict("No images available for assignment".into()));
+    }
+    let id = store::assignments::create(tx, workflow, annotator, &tasks).await?;
+    tx.enqueue(&InjectGold { assignment_id: id }).await?;
+    Ok(id)
+}

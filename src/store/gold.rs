@@ -1,0 +1,82 @@
+//! Gold tasks as batches meet them, and how they were answered.
+
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use crate::domain::{AnnotatorId, AssignmentTaskId, GoldTaskId, LabelingConfigId, batch::Candidate};
+
+/// The gold tasks of a labeling config, each with how often this annotator has met it.
+pub async fn candidates(
+    db: &mut PgConnection,
+    config: LabelingConfigId,
+    annotator: AnnotatorId,
+) -> sqlx::Result<Vec<Candidate>> {
+    sqlx::query_as!(
+        Candidate,
+        r#"SELECT gold_tasks.id AS "id: GoldTaskId", count(shown.id) AS "times_shown!"
+           FROM gold_tasks
+           LEFT JOIN (assignment_tasks AS shown
+                      JOIN assignments ON assignments.id = shown.assignment_id AND assignments.annotator_id = $2)
+                  ON shown.gold_task_id = gold_tasks.id
+           WHERE labeling_config_id = $1
+           GROUP BY gold_tasks.id ORDER BY gold_tasks.id"#,
+        config.0,
+        annotator.0
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// A gold task's expected result and the newest answer to it.
+#[derive(Debug)]
+pub struct Answer {
+    pub expected: Value,
+    /// None: the annotation was taken back or is a skip.
+    pub given: Option<Value>,
+}
+
+pub async fn answer(db: &mut PgConnection, task: AssignmentTaskId) -> sqlx::Result<Option<Answer>> {
+    sqlx::query_as!(
+        Answer,
+        r#"SELECT expected_labels AS expected,
+                  (SELECT payload -> 'result' FROM annotations
+                   WHERE assignment_task_id = assignment_tasks.id AND deleted_at IS NULL AND NOT was_cancelled
+                   ORDER BY ls_updated_at DESC LIMIT 1) AS given
+           FROM assignment_tasks JOIN gold_tasks ON gold_tasks.id = gold_task_id
+           WHERE assignment_tasks.id = $1
+           FOR UPDATE OF assignment_tasks"#,
+        task.0
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Keeps the score of the newest answer.
+pub async fn set_score(
+    db: &mut PgConnection,
+    task: AssignmentTaskId,
+    score: f64,
+    details: &Value,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO gold_results (assignment_task_id, assignment_id, annotator_id, gold_task_id, score, details)
+         SELECT assignment_tasks.id, assignment_id, annotator_id, gold_task_id, $2, $3
+         FROM assignment_tasks JOIN assignments ON assignments.id = assignment_id
+         WHERE assignment_tasks.id = $1 AND gold_task_id IS NOT NULL
+         ON CONFLICT ON CONSTRAINT gold_results_assignment_task_id_key DO UPDATE
+         SET score = excluded.score, details = excluded.details, evaluated_at = now()
+         WHERE (gold_results.score, gold_results.details) IS DISTINCT FROM (excluded.score, excluded.details)",
+        task.0,
+        score,
+        details
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Takes a score back whose answer is gone.
+pub async fn remove_score(db: &mut PgConnection, task: AssignmentTaskId) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM gold_results WHERE assignment_task_id = $1", task.0).execute(db).await?;
+    Ok(())
+}
