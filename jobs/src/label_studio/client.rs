@@ -139,8 +139,7 @@ impl Client {
     }
 
     pub async fn webhooks(&self, project: i64) -> Result<Vec<Webhook>> {
-        let request =
-            self.request(Method::GET, "/api/webhooks/").query(&[("project", project.to_string())]);
+        let request = self.request(Method::GET, "/api/webhooks/").query(&[("project", project.to_string())]);
         self.read(request).await
     }
 
@@ -170,9 +169,7 @@ impl Client {
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut url = self.base.clone();
         url.set_path(path);
-        self.http
-            .request(method, url)
-            .header(header::AUTHORIZATION, format!("Token {}", self.token.expose()))
+        self.http.request(method, url).header(header::AUTHORIZATION, format!("Token {}", self.token.expose()))
     }
 
     async fn write<T: DeserializeOwned>(
