@@ -10,13 +10,22 @@ pub enum Error {
     /// Well formed, but the thing's state forbids it. 400
     #[error("{0}")]
     Refused(String),
+    /// Nobody, or not who they say. 401
+    #[error("{0}")]
+    Unauthorized(&'static str),
     #[error("{0} not found")]
     NotFound(&'static str),
     #[error("{0}")]
     Conflict(String),
+    /// 429
+    #[error("{message}; try again in {retry_after_secs} s")]
+    TooMany { message: &'static str, retry_after_secs: u64 },
+    /// Something this needs does not answer now. 503
+    #[error("{0}")]
+    Unavailable(String),
     /// 503 when the database is away, else 500.
     #[error("the database failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     #[error(transparent)]
     Internal(#[from] anyhow::Error),
 }
@@ -30,4 +39,52 @@ pub struct Issue {
     pub path: String,
     /// What is wanted there.
     pub message: String,
+}
+
+impl Error {
+    /// One bad field.
+    pub fn invalid(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![Issue { path: path.into(), message: message.into() }])
+    }
+
+    /// Makes of a refused deletion the answer that something still needs the thing.
+    pub fn in_use(error: sqlx::Error, message: &'static str) -> Self {
+        match &error {
+            sqlx::Error::Database(cause) if cause.is_foreign_key_violation() => {
+                Self::Conflict(message.to_owned())
+            }
+            _ => error.into(),
+        }
+    }
+}
+
+/// Constraints speak for themselves: what a user may run into has its answer here, so that nothing has to be
+/// looked up before a write.
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let sqlx::Error::Database(cause) = &error else { return Self::Database(error) };
+        match cause.constraint() {
+            Some("annotators_email_key") => {
+                Self::Conflict("an annotator with this email exists already".into())
+            }
+            Some("roles_name_key") => Self::Conflict("a role with this name exists already".into()),
+            Some("annotators_role_id_fkey" | "workflows_role_id_fkey") => {
+                Self::invalid("roleId", "no such role")
+            }
+            Some("workflows_labeling_config_id_fkey" | "gold_tasks_labeling_config_id_fkey") => {
+                Self::invalid("labelingConfigId", "no such labeling config")
+            }
+            Some("workflows_previous_workflow_id_fkey") => {
+                Self::invalid("previousWorkflowId", "no such workflow")
+            }
+            Some("workflows_rejection_route_workflow_id_fkey") => {
+                Self::invalid("rejectionRouteWorkflowId", "no such workflow")
+            }
+            // Class 22 is what a value brings about: U+0000 in a text, say.
+            _ if cause.code().is_some_and(|code| code.starts_with("22")) => {
+                Self::Refused(format!("the database can't hold this value: {}", cause.message()))
+            }
+            _ => Self::Database(error),
+        }
+    }
 }

@@ -5,8 +5,16 @@ pub mod annotations;
 pub mod assigning;
 pub mod assignments;
 pub mod gold;
+mod page;
 pub mod sources;
 pub mod tasks;
 
+pub use page::{Page, Slice};
+
 /// Every migration, in the binary.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Whether the database answers.
+pub async fn ping(pool: &sqlx::PgPool) -> sqlx::Result<()> {
+    sqlx::query_scalar!(r#"SELECT 1 AS "one!""#).fetch_one(pool).await.map(|_| ())
+}
