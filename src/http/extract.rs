@@ -42,10 +42,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
 
     async fn from_request(request: Request, state: &S) -> ApiResult<Self> {
         if !has_type(request.headers(), "application/x-www-form-urlencoded") {
-            return Err(Error::Refused(
-                "Content-Type must be application/x-www-form-urlencoded".into(),
-            )
-            .into());
+            return Err(
+                Error::Refused("Content-Type must be application/x-www-form-urlencoded".into()).into()
+            );
         }
         Ok(Self(parse_urlencoded(&body(request, state).await?)?))
     }
@@ -96,9 +95,8 @@ fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
 /// Reads `bytes` as JSON; what does not fit is named by its path.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        if error.inner().is_data() { misfit(error) } else { malformed(error.inner()) }
-    })?;
+    let value = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| if error.inner().is_data() { misfit(error) } else { malformed(error.inner()) })?;
     json.end().map_err(|error| malformed(&error))?;
     Ok(value)
 }

@@ -37,8 +37,7 @@ pub fn base() -> utoipa::openapi::OpenApi {
 /// Adds the answers that no handler names.
 pub fn complete(document: &mut utoipa::openapi::OpenApi) {
     for item in document.paths.paths.values_mut() {
-        let operations =
-            [&mut item.get, &mut item.post, &mut item.put, &mut item.delete, &mut item.patch];
+        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete, &mut item.patch];
         for operation in operations.into_iter().flatten() {
             if operation.security.is_none() {
                 add(operation, "401", "The session is missing or invalid");
@@ -52,9 +51,5 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
 fn add(operation: &mut Operation, status: &str, description: &str) {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
     let response = ResponseBuilder::new().description(description).content("application/json", content);
-    operation
-        .responses
-        .responses
-        .entry(status.to_owned())
-        .or_insert_with(|| RefOr::T(response.build()));
+    operation.responses.responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(response.build()));
 }
