@@ -4,6 +4,7 @@
 //! - [`runtime`]: where instances run
 
 pub mod deps;
+mod jobs;
 pub mod label_studio;
 pub mod runtime;
 

@@ -5,7 +5,7 @@ use crate::{
     lock::{Key, lock_in},
     ops::{
         Error, Result,
-        jobs::{InjectGold, SyncSource},
+        jobs::{InjectGold, PublishAssignment, SyncSource},
     },
     queue::{self, Tx},
     store,
@@ -33,9 +33,8 @@ pub enum Next {
     NoWork,
 }
 
-/// Assigns the annotator's next batch, unless they have one in hand. `look_again` has the sources listed when no
-/// workflow has work.
-pub async fn assign_next(tx: &mut Tx, annotator: AnnotatorId, look_again: bool) -> Result<Next> {
+/// Assigns the annotator's next batch, unless they have one in hand.
+pub async fn assign_next(tx: &mut Tx, annotator: AnnotatorId) -> Result<Next> {
     // Two at once would both find the annotator free.
     lock_in(tx, Key::AssignTo(annotator.0)).await?;
     let active = store::assigning::annotator(tx, annotator)
@@ -53,12 +52,23 @@ pub async fn assign_next(tx: &mut Tx, annotator: AnnotatorId, look_again: bool) 
             Err(error) => return Err(error),
         }
     }
-    if look_again {
-        for choice in &choices {
-            tx.enqueue(&SyncSource { workflow_id: choice.id }).await?;
-        }
+    for choice in &choices {
+        tx.enqueue(&SyncSource { workflow_id: choice.id }).await?;
     }
     Ok(Next::NoWork)
+}
+
+/// Enqueues the next step of batches that are prepared but not yet in Label Studio: their annotator may have been
+/// stopped meanwhile.
+pub async fn resume_pending(tx: &mut Tx, annotator: AnnotatorId) -> Result<()> {
+    for pending in store::assigning::pending_batches(tx, annotator).await? {
+        if pending.has_gold {
+            tx.enqueue(&PublishAssignment { assignment_id: pending.id }).await?;
+        } else {
+            tx.enqueue(&InjectGold { assignment_id: pending.id }).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn assign_in(tx: &mut Tx, workflow: WorkflowId, annotator: AnnotatorId) -> Result<AssignmentId> {

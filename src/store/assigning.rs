@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::domain::{AnnotatorId, AnnotatorStatus, RoleId, WorkflowId};
+use crate::domain::{AnnotatorId, AnnotatorStatus, AssignmentId, RoleId, WorkflowId};
 
 #[derive(Debug)]
 pub struct Workflow {
@@ -90,6 +90,24 @@ pub async fn choices(db: &mut PgConnection, annotator: AnnotatorId) -> sqlx::Res
                   (SELECT count(*) FROM assignments WHERE workflow_id = workflows.id
                      AND annotator_id = annotators.id AND assignments.status NOT IN ('cancelled', 'failed')))
            ORDER BY workflows.id"#,
+        annotator.0
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// A batch that is not in Label Studio yet.
+#[derive(Debug)]
+pub struct Pending {
+    pub id: AssignmentId,
+    pub has_gold: bool,
+}
+
+pub async fn pending_batches(db: &mut PgConnection, annotator: AnnotatorId) -> sqlx::Result<Vec<Pending>> {
+    sqlx::query_as!(
+        Pending,
+        r#"SELECT id AS "id: AssignmentId", gold_at IS NOT NULL AS "has_gold!" FROM assignments
+           WHERE annotator_id = $1 AND status = 'pending' ORDER BY id"#,
         annotator.0
     )
     .fetch_all(db)

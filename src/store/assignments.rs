@@ -71,6 +71,7 @@ pub async fn create(
 /// What decides about gold in an assignment.
 #[derive(Debug)]
 pub struct GoldPlan {
+    pub annotator_id: AnnotatorId,
     pub task_count: i32,
     pub rate: f64,
     pub labeling_config_id: Option<LabelingConfigId>,
@@ -80,7 +81,7 @@ pub struct GoldPlan {
 pub async fn gold_plan(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<Option<GoldPlan>> {
     sqlx::query_as!(
         GoldPlan,
-        r#"SELECT task_count, gold_standard_rate AS rate,
+        r#"SELECT annotator_id AS "annotator_id: AnnotatorId", task_count, gold_standard_rate AS rate,
                   labeling_config_id AS "labeling_config_id: LabelingConfigId"
            FROM assignments JOIN workflows ON workflows.id = workflow_id
            WHERE assignments.id = $1 AND status = 'pending' AND gold_at IS NULL

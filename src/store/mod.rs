@@ -4,6 +4,7 @@
 pub mod annotations;
 pub mod assigning;
 pub mod assignments;
+pub mod exports;
 pub mod gold;
 mod page;
 pub mod sources;

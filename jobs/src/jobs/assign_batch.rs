@@ -1,0 +1,29 @@
+//! Hands the annotator their next batch, and takes up what a crash left half prepared.
+
+use std::sync::Arc;
+
+use labelfleet::{
+    ops::{
+        assign::{Next, assign_next, resume_pending},
+        jobs::AssignBatch,
+    },
+    queue::{JobContext, JobResult, OrRetry, Run},
+};
+use serde_json::json;
+
+use crate::Deps;
+
+impl Run<Deps> for AssignBatch {
+    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
+        let mut tx = deps.queue.begin().await.or_retry()?;
+        resume_pending(&mut tx, self.annotator_id).await.or_retry()?;
+        let outcome = match assign_next(&mut tx, self.annotator_id).await.or_retry()? {
+            Next::Assigned(id) => json!({"assignmentId": id}),
+            Next::NotNow => json!("has a batch, or is not active"),
+            Next::NoWork => json!("no work: looking again at the sources"),
+        };
+        context.finish_in(&mut tx, outcome.clone()).await.or_retry()?;
+        tx.commit().await.or_retry()?;
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,10 @@
+//! The handlers, one job a file. What a job is called with stands in `labelfleet::ops::jobs`.
+//!
+//! Every handler may run twice at any point: it reloads its state, takes the lock of what it changes, and
+//! treats "already done" as success.
+
+mod assign_batch;
+mod export_assignment;
+mod inject_gold;
+mod score_gold;
+mod sync_source;

@@ -1,0 +1,39 @@
+//! Scores the newest answer to a gold task. Runs again whenever the answer changes.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use labelfleet::{
+    domain::scoring,
+    ops::jobs::ScoreGold,
+    queue::{JobContext, JobResult, OrDiscard, OrRetry, Run},
+    store,
+};
+use serde_json::{Value, json};
+
+use crate::Deps;
+
+impl Run<Deps> for ScoreGold {
+    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
+        let mut tx = deps.queue.begin().await.or_retry()?;
+        let answer = store::gold::answer(&mut tx, self.assignment_task_id).await.or_retry()?;
+        let answer = answer.context("no gold task stands at this place of a batch").or_discard()?;
+        match answer.given {
+            Some(given) => {
+                let score = scoring::score(regions(&answer.expected), regions(&given));
+                let details = json!({"controls": score.controls});
+                store::gold::set_score(&mut tx, self.assignment_task_id, score.score, &details)
+                    .await
+                    .or_retry()?;
+            }
+            None => store::gold::remove_score(&mut tx, self.assignment_task_id).await.or_retry()?,
+        }
+        context.finish_in(&mut tx, Value::Null).await.or_retry()?;
+        tx.commit().await.or_retry()?;
+        Ok(Value::Null)
+    }
+}
+
+fn regions(result: &Value) -> &[Value] {
+    result.as_array().map_or(&[], Vec::as_slice)
+}
