@@ -14,18 +14,23 @@ use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware, serv
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 use crate::{config::Config, domain::Secrets, queue, s3::S3};
 
 pub mod auth;
 pub mod error;
 pub mod extract;
+pub mod images;
 pub mod metrics;
 pub mod observe;
 pub mod openapi;
 pub mod page;
 pub mod system;
+pub mod webhook;
 
 pub use error::{ApiError, ApiResult};
 pub use extract::{Form, Id, Json, Query};
@@ -62,6 +67,8 @@ fn open_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(system::health))
         .routes(routes!(system::version))
         .routes(routes!(metrics::metrics_text))
+        .routes(routes!(images::image))
+        .routes(routes!(webhook::webhook).layer(DefaultBodyLimit::max(webhook::BODY_LIMIT)))
 }
 
 fn closed_routes() -> OpenApiRouter<AppState> {

@@ -71,7 +71,7 @@ pub async fn finish_if_done(tx: &mut Tx, assignment: AssignmentId, annotator: An
     if completed {
         tx.enqueue(&AssignBatch { annotator_id: annotator }).await?;
     }
-    if completed || store::assignments::is_completed(tx, assignment).await? {
+    if completed || store::assignments::touch_completed(tx, assignment).await? {
         tx.enqueue(&ExportAssignment { assignment_id: assignment }).await?;
     }
     Ok(completed)

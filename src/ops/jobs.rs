@@ -2,7 +2,7 @@
 //!
 //! Only kinds that nothing new can call for while they run are unique: for the others a second enqueue must not
 //! be swallowed by a run that has already read its state. They run twice instead, one after the other under
-//! their advisory lock.
+//! their advisory lock. (`export_assignment` is unique: it compares versions before it ends.)
 //!
 //! Queues: `instances` holds slow work on a few instances, `labeling` the work of batches, `default` the rest.
 
@@ -67,7 +67,7 @@ jobs! {
         DEFAULT, timeout 30 s, attempts 10;
     /// Writes the annotations of a completed assignment to S3.
     ExportAssignment { assignment_id: AssignmentId } = "export_assignment",
-        LABELING, timeout 600 s, attempts 20;
+        LABELING, timeout 600 s, attempts 20, unique |job| job.assignment_id.to_string();
     /// Compares what we believe with what Label Studio and the runtime hold, and repairs it.
     Reconcile {} = "reconcile",
         LABELING, timeout 600 s, attempts 1, unique |_| "all".to_owned();

@@ -1,5 +1,6 @@
 //! Assignments and their tasks: reserving, publishing, finishing. Each transition is one guarded UPDATE.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -135,12 +136,19 @@ pub async fn set_gold(
     Ok(true)
 }
 
-/// Remembers the project, once.
-pub async fn set_project(db: &mut PgConnection, id: AssignmentId, project: i64) -> sqlx::Result<bool> {
+/// Remembers the project, in place of the one that was known when it was looked for; false if the assignment is
+/// no longer pending.
+pub async fn set_project(
+    db: &mut PgConnection,
+    id: AssignmentId,
+    known: Option<i64>,
+    project: i64,
+) -> sqlx::Result<bool> {
     let set = sqlx::query!(
-        "UPDATE assignments SET ls_project_id = $2, updated_at = now()
-         WHERE id = $1 AND status = 'pending' AND (ls_project_id IS NULL OR ls_project_id = $2)",
+        "UPDATE assignments SET ls_project_id = $3, updated_at = now()
+         WHERE id = $1 AND status = 'pending' AND ls_project_id IS NOT DISTINCT FROM $2",
         id.0,
+        known,
         project
     )
     .execute(db)
@@ -212,19 +220,32 @@ pub async fn complete_if_done(db: &mut PgConnection, id: AssignmentId) -> sqlx::
     Ok(completed.rows_affected() == 1)
 }
 
-/// Where the export of a completed assignment lies. The key is derived, so a second export writes the same row.
+/// Notes that something in a completed assignment has changed; false if it is not completed.
+pub async fn touch_completed(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<bool> {
+    let touched = sqlx::query!(
+        "UPDATE assignments SET updated_at = clock_timestamp() WHERE id = $1 AND status = 'completed'",
+        id.0
+    )
+    .execute(db)
+    .await?;
+    Ok(touched.rows_affected() == 1)
+}
+
+/// Where the export of a completed assignment lies; false if something changed since `version` was read.
 pub async fn set_exported(
     db: &mut PgConnection,
     id: AssignmentId,
+    version: DateTime<Utc>,
     key: &str,
     bytes: i64,
     sha256: &str,
 ) -> sqlx::Result<bool> {
     let set = sqlx::query!(
         "UPDATE assignments
-         SET export_key = $2, export_bytes = $3, export_sha256 = $4, exported_at = now(), updated_at = now()
-         WHERE id = $1 AND status = 'completed'",
+         SET export_key = $3, export_bytes = $4, export_sha256 = $5, exported_at = clock_timestamp()
+         WHERE id = $1 AND status = 'completed' AND updated_at = $2",
         id.0,
+        version,
         key,
         bytes,
         sha256

@@ -1,15 +1,25 @@
 //! What an export is written from.
 
+use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 
 use crate::domain::AssignmentId;
 
+#[derive(Debug)]
+pub struct Target {
+    pub s3_export_path: String,
+    /// Changes whenever something of the assignment does.
+    pub version: DateTime<Utc>,
+}
+
 /// Where an assignment's export goes; none unless it is completed.
-pub async fn path(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar!(
-        "SELECT s3_export_path FROM assignments JOIN workflows ON workflows.id = workflow_id
+pub async fn target(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<Option<Target>> {
+    sqlx::query_as!(
+        Target,
+        "SELECT s3_export_path, assignments.updated_at AS version
+         FROM assignments JOIN workflows ON workflows.id = workflow_id
          WHERE assignments.id = $1 AND status = 'completed'",
         id.0
     )

@@ -2,11 +2,15 @@
 //! A transition is one guarded UPDATE that says by its row count whether it happened.
 
 pub mod annotations;
+pub mod annotator_secrets;
 pub mod assigning;
 pub mod assignments;
 pub mod exports;
 pub mod gold;
+pub mod images;
 mod page;
+pub mod publishing;
+pub mod reconciling;
 pub mod sources;
 pub mod tasks;
 

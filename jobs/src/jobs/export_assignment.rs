@@ -38,10 +38,10 @@ impl Run<Deps> for ExportAssignment {
 
 async fn export(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResult {
     let mut db = deps.pool.acquire().await.or_retry()?;
-    let path = store::exports::path(&mut db, id).await.or_retry()?;
+    let target = store::exports::target(&mut db, id).await.or_retry()?;
     drop(db);
-    let Some(path) = path else { return Ok(Value::Null) };
-    let key = key(&path, id);
+    let Some(target) = target else { return Ok(Value::Null) };
+    let key = key(&target.s3_export_path, id);
 
     let file = write(id, deps).await.or_retry()?;
     let body = ByteStream::from_path(file.file.path()).await.or_retry()?;
@@ -60,7 +60,13 @@ async fn export(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResul
         })?;
 
     let mut tx = deps.queue.begin().await.or_retry()?;
-    store::assignments::set_exported(&mut tx, id, &key, file.bytes, &file.sha256).await.or_retry()?;
+    if !store::assignments::set_exported(&mut tx, id, target.version, &key, file.bytes, &file.sha256)
+        .await
+        .or_retry()?
+    {
+        // An annotation came in meanwhile, and its own call for an export was answered with this run.
+        return Err(JobError::Snooze(Duration::ZERO));
+    }
     let outcome = json!({"key": key, "bytes": file.bytes, "tasks": file.tasks});
     context.finish_in(&mut tx, outcome.clone()).await.or_retry()?;
     tx.commit().await.or_retry()?;

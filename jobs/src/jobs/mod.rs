@@ -6,5 +6,7 @@
 mod assign_batch;
 mod export_assignment;
 mod inject_gold;
+mod publish_assignment;
+mod reconcile;
 mod score_gold;
 mod sync_source;

@@ -128,6 +128,11 @@ impl Client {
         }
     }
 
+    /// One that is gone already is no error.
+    pub async fn delete_task(&self, id: i64) -> Result<()> {
+        self.delete(&format!("/api/tasks/{id}/")).await
+    }
+
     /// Numbers of these projects; those that are not there are left out.
     pub async fn project_counts(&self, ids: &[i64]) -> Result<Vec<ProjectCounts>> {
         let mut counts = Vec::with_capacity(ids.len());

@@ -1,0 +1,205 @@
+//! Creates and fills an assignment's project in the annotator's Label Studio.
+//!
+//! Each step looks before it makes, so a run that was cut off anywhere is gone on with: the project is found by
+//! its title, the webhook by its URL, each task by the token in its image URL. The tasks are listed again after
+//! an import, so an import whose answer was lost is neither missed nor left doubled.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use futures::TryStreamExt;
+use labelfleet::{
+    domain::{AnnotatorStatus, AssignmentId, event::token_in, source::image_field},
+    lock::{Key, LockError, Session},
+    ops::{ingest::finish_if_done, jobs::PublishAssignment},
+    queue::{JobContext, JobError, JobResult, OrDiscard, OrRetry, Run},
+    store::{self, assignments::Slot, publishing::Batch},
+};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::{
+    Deps,
+    label_studio::{Client, Error, NewProject, NewTask, NewWebhook},
+};
+
+/// Tasks an import call: small enough to be quick, so that little is done again.
+const IMPORT: usize = 500;
+const PAGE: usize = 500;
+/// What we want to hear of.
+const ACTIONS: &[&str] = &["ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED"];
+
+impl Run<Deps> for PublishAssignment {
+    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
+        let lock = match Session::try_acquire(&deps.pool, Key::Assignment(self.assignment_id.0)).await {
+            Ok(lock) => lock,
+            Err(LockError::Taken(_)) => return Err(JobError::Snooze(Duration::from_secs(1))),
+            Err(error) => return Err(JobError::Retry(error.into())),
+        };
+        let outcome = publish(self.assignment_id, &context, &deps).await;
+        lock.release().await;
+        outcome
+    }
+}
+
+async fn publish(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResult {
+    let mut db = deps.pool.acquire().await.or_retry()?;
+    let Some(batch) = store::publishing::batch(&mut db, id).await.or_retry()? else {
+        return Ok(json!("published already, or over"));
+    };
+    let instance = store::publishing::instance(&mut db, batch.annotator_id).await.or_retry()?;
+    let slots = store::assignments::slots(&mut db, id).await.or_retry()?;
+    drop(db);
+    let Some(instance) = instance.filter(|_| batch.annotator_status == AnnotatorStatus::Active) else {
+        return Ok(json!("the annotator is not active: goes on when they are started"));
+    };
+    let config = batch
+        .config_xml
+        .as_deref()
+        .context("the workflow has no labeling config: set labelingConfigId")
+        .or_discard()?;
+    let field = image_field(config)
+        .context("the labeling config has no <Image> tag with a $variable to show the images by")
+        .or_discard()?;
+    let client = Client::new(&format!("http://{}:{}", instance.host, instance.port), instance.token)
+        .map_err(Error::into_job_error)?;
+
+    let project = project(&client, id, &batch, config, slots.len()).await.map_err(Error::into_job_error)?;
+    let mut db = deps.pool.acquire().await.or_retry()?;
+    if !store::assignments::set_project(&mut db, id, batch.ls_project_id, project).await.or_retry()? {
+        return Ok(json!("over before it was published"));
+    }
+    drop(db);
+    webhook(&client, project, &batch, deps).await.map_err(Error::into_job_error)?;
+    let known = fill(&client, project, &field, &slots, deps).await?;
+
+    let (tokens, ls_ids): (Vec<Uuid>, Vec<i64>) = known.into_iter().unzip();
+    let mut tx = deps.queue.begin().await.or_retry()?;
+    store::assignments::set_ls_tasks(&mut tx, id, &tokens, &ls_ids).await.or_retry()?;
+    store::assignments::publish(&mut tx, id).await.or_retry()?;
+    // Someone quick may have done it all before we got here.
+    finish_if_done(&mut tx, id, batch.annotator_id).await.or_retry()?;
+    let outcome = json!({"lsProjectId": project, "tasks": tokens.len()});
+    context.finish_in(&mut tx, outcome.clone()).await.or_retry()?;
+    tx.commit().await.or_retry()?;
+    Ok(outcome)
+}
+
+/// Derived, so that a project whose creation was not heard of is found again.
+fn title(id: AssignmentId) -> String {
+    format!("Batch {id}")
+}
+
+async fn project(
+    client: &Client,
+    id: AssignmentId,
+    batch: &Batch,
+    config: &str,
+    tasks: usize,
+) -> Result<i64, Error> {
+    if let Some(known) = batch.ls_project_id {
+        match client.project(known).await {
+            Ok(project) => return Ok(project.id),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let title = title(id);
+    if let Some(project) = client.projects_titled(&title).await?.into_iter().next() {
+        return Ok(project.id);
+    }
+    let description = format!("{}: {tasks} tasks", batch.workflow_name);
+    let wanted = NewProject { description: &description, ..NewProject::new(&title, config) };
+    Ok(client.create_project(&wanted).await?.id)
+}
+
+/// Before the first task is there to be labeled.
+async fn webhook(client: &Client, project: i64, batch: &Batch, deps: &Deps) -> Result<(), Error> {
+    let url = format!("{}/api/webhook", deps.config.instances.api_url);
+    let headers = Map::from_iter([
+        ("X-Annotator-Id".to_owned(), batch.annotator_id.to_string().into()),
+        (
+            "X-Webhook-Secret".to_owned(),
+            deps.secrets.webhook(batch.annotator_id, batch.secret_version).into(),
+        ),
+    ]);
+    let mut is_there = false;
+    for webhook in client.webhooks(project).await? {
+        if webhook.url == url && webhook.headers == headers && webhook.is_active && !is_there {
+            is_there = true;
+        } else {
+            client.delete_webhook(webhook.id).await?;
+        }
+    }
+    if !is_there {
+        client.create_webhook(&NewWebhook::new(project, &url, headers, ACTIONS)).await?;
+    }
+    Ok(())
+}
+
+/// Imports what is missing and removes what is doubled, until a listing shows each task once.
+async fn fill(
+    client: &Client,
+    project: i64,
+    field: &str,
+    slots: &[Slot],
+    deps: &Deps,
+) -> Result<BTreeMap<Uuid, i64>, JobError> {
+    let wanted: BTreeSet<Uuid> = slots.iter().map(|slot| slot.token).collect();
+    for _ in 0..3 {
+        let there = there(client, project, &wanted).await.map_err(Error::into_job_error)?;
+        let missing: Vec<&Slot> = slots.iter().filter(|slot| !there.contains_key(&slot.token)).collect();
+        if missing.is_empty() {
+            return Ok(there);
+        }
+        for slots in missing.chunks(IMPORT) {
+            let tasks: Vec<NewTask> =
+                slots.iter().map(|slot| task(&deps.config.public_url, field, slot)).collect();
+            client.import_tasks(project, &tasks).await.map_err(Error::into_job_error)?;
+        }
+    }
+    Err(JobError::Retry(anyhow!("project {project} does not show the tasks that were imported into it")))
+}
+
+/// The project's tasks by token. Of a task that is there twice the first stays, or the one that was labeled.
+async fn there(client: &Client, project: i64, wanted: &BTreeSet<Uuid>) -> Result<BTreeMap<Uuid, i64>, Error> {
+    let mut there: BTreeMap<Uuid, (bool, i64)> = BTreeMap::new();
+    let mut doubled = Vec::new();
+    let mut pages = std::pin::pin!(client.tasks(project, PAGE));
+    while let Some(page) = pages.try_next().await? {
+        for task in page {
+            let labeled = !task.annotations.is_empty();
+            match token_in(&Value::Object(task.data)).filter(|token| wanted.contains(token)) {
+                None => doubled.push(task.id),
+                Some(token) => match there.get(&token) {
+                    Some(&(false, first)) if labeled => {
+                        doubled.push(first);
+                        there.insert(token, (labeled, task.id));
+                    }
+                    Some(_) => doubled.push(task.id),
+                    None => {
+                        there.insert(token, (labeled, task.id));
+                    }
+                },
+            }
+        }
+    }
+    for task in doubled {
+        client.delete_task(task).await?;
+    }
+    Ok(there.into_iter().map(|(token, (_, id))| (token, id)).collect())
+}
+
+/// Nothing but the image: gold looks like the rest.
+fn task(public_url: &str, field: &str, slot: &Slot) -> NewTask {
+    let url = format!("{public_url}/i/{}", slot.token);
+    NewTask {
+        data: Map::from_iter([(field.to_owned(), url.into())]),
+        meta: Map::new(),
+        predictions: Vec::new(),
+    }
+}

@@ -1,0 +1,55 @@
+//! What it takes to put a batch into its annotator's Label Studio.
+
+use sqlx::PgConnection;
+
+use crate::domain::{AnnotatorId, AnnotatorStatus, AssignmentId};
+
+/// An annotator's Label Studio, as the worker reaches it.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    pub annotator_id: AnnotatorId,
+    pub host: String,
+    pub port: i32,
+    pub token: String,
+}
+
+/// A pending batch that has its gold.
+#[derive(Debug)]
+pub struct Batch {
+    pub annotator_id: AnnotatorId,
+    pub annotator_status: AnnotatorStatus,
+    pub secret_version: i32,
+    pub workflow_name: String,
+    pub config_xml: Option<String>,
+    pub ls_project_id: Option<i64>,
+}
+
+pub async fn batch(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<Option<Batch>> {
+    sqlx::query_as!(
+        Batch,
+        r#"SELECT annotator_id AS "annotator_id: AnnotatorId",
+                  annotators.status AS "annotator_status: AnnotatorStatus", secret_version,
+                  workflows.name AS workflow_name, config_xml AS "config_xml?", ls_project_id
+           FROM assignments
+           JOIN annotators ON annotators.id = annotator_id
+           JOIN workflows ON workflows.id = workflow_id
+           LEFT JOIN labeling_configs ON labeling_configs.id = labeling_config_id
+           WHERE assignments.id = $1 AND assignments.status = 'pending' AND gold_at IS NOT NULL"#,
+        id.0
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Where an annotator's Label Studio is, while they are active.
+pub async fn instance(db: &mut PgConnection, id: AnnotatorId) -> sqlx::Result<Option<Instance>> {
+    sqlx::query_as!(
+        Instance,
+        r#"SELECT id AS "annotator_id: AnnotatorId", COALESCE(container_ip, '127.0.0.1') AS "host!",
+                  container_port AS "port!", api_token AS "token!"
+           FROM annotators WHERE id = $1 AND status = 'active'"#,
+        id.0
+    )
+    .fetch_optional(db)
+    .await
+}
