@@ -6,3 +6,4 @@
 
 #[expect(dead_code, reason = "its users follow")]
 mod support;
+mod up;

@@ -1,0 +1,3 @@
+//! The single-machine stack.
+
+mod servers;
