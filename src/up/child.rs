@@ -160,7 +160,11 @@ impl Child {
     }
 
     /// Asks `ready` until it says yes; an error when the child ends first or `patience` runs out.
-    pub async fn wait_until<F>(&mut self, patience: Duration, mut ready: impl FnMut() -> F) -> anyhow::Result<()>
+    pub async fn wait_until<F>(
+        &mut self,
+        patience: Duration,
+        mut ready: impl FnMut() -> F,
+    ) -> anyhow::Result<()>
     where
         F: Future<Output = bool>,
     {

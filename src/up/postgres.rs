@@ -230,4 +230,3 @@ fn in_path() -> Option<PathBuf> {
 fn password_file(dir: &Path) -> PathBuf {
     dir.join("password")
 }
-
