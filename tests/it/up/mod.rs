@@ -1,3 +1,4 @@
 //! The single-machine stack.
 
+mod s3;
 mod servers;
