@@ -4,6 +4,8 @@
 //! `TEST_*`; each test makes what it needs inside them and removes it. A test that stops or wipes a server
 //! starts one of its own.
 
+#![expect(clippy::unwrap_used, reason = "clippy.toml allows it in test functions, this in what they share")]
+
 #[expect(dead_code, reason = "its users follow")]
 mod support;
 mod up;

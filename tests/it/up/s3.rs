@@ -98,7 +98,8 @@ async fn an_upload_in_parts_is_one_object() {
     let upload = begun.upload_id().unwrap();
     let mut parts = CompletedMultipartUpload::builder();
     for (number, byte) in [(1, b'a'), (2, b'b')] {
-        let part = s3.client.upload_part().bucket(&s3.bucket).key("big").upload_id(upload).part_number(number);
+        let part =
+            s3.client.upload_part().bucket(&s3.bucket).key("big").upload_id(upload).part_number(number);
         let body = ByteStream::from(vec![byte; 5 * 1024 * 1024]);
         let sent = part.body(body).send().await.unwrap();
         let tag = sent.e_tag().unwrap();
