@@ -1,6 +1,7 @@
 //! What tests share: a database of their own, a Redis prefix, child processes, waiting for a condition.
 
 pub mod database;
+pub mod factory;
 pub mod wait;
 
 /// A server that `make test` starts and names.
