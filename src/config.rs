@@ -63,6 +63,8 @@ pub struct InstancesConfig {
     pub label_studio_bin: PathBuf,
     /// The image (backend `docker`).
     pub label_studio_image: String,
+    /// How long a Label Studio may take to answer; imports get four times as long.
+    pub timeout: Duration,
     /// First port given to local instances.
     pub base_port: u16,
     /// `http://{subdomain}.{domain}` when a router stands before the instances; none: the instance's own address.
@@ -162,6 +164,7 @@ impl Config {
                 dir: read.or("INSTANCE_DIR", ".labelfleet/instances"),
                 label_studio_bin: read.or("LABEL_STUDIO_BIN", "label-studio"),
                 label_studio_image: read.or("LABEL_STUDIO_IMAGE", "labelfleet/label-studio:1.23.2"),
+                timeout: read.seconds("LABEL_STUDIO_TIMEOUT_SECS", 30),
                 base_port: read.or("INSTANCE_BASE_PORT", "18000"),
                 domain: read.optional("INSTANCE_DOMAIN"),
             },

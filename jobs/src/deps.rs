@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use labelfleet::{config::Config, domain::Secrets, queue, s3::S3};
+use labelfleet::{config::Config, domain::Secrets, queue, s3::S3, store::publishing::Instance};
 use sqlx::PgPool;
 
-use crate::runtime::Runtime;
+use crate::{
+    label_studio::{self, Client},
+    runtime::Runtime,
+};
 
 pub struct Deps {
     pub config: Config,
@@ -14,4 +17,12 @@ pub struct Deps {
     pub s3: S3,
     pub secrets: Secrets,
     pub runtime: Arc<dyn Runtime>,
+}
+
+impl Deps {
+    /// The way into an annotator's Label Studio.
+    pub fn label_studio(&self, instance: &Instance) -> label_studio::Result<Client> {
+        let client = Client::new(&format!("http://{}:{}", instance.host, instance.port), &*instance.token)?;
+        Ok(client.with_timeout(self.config.instances.timeout))
+    }
 }

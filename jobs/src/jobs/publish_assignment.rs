@@ -65,8 +65,7 @@ async fn publish(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResu
     let field = image_field(config)
         .context("the labeling config has no <Image> tag with a $variable to show the images by")
         .or_discard()?;
-    let client = Client::new(&format!("http://{}:{}", instance.host, instance.port), instance.token)
-        .map_err(Error::into_job_error)?;
+    let client = deps.label_studio(&instance).map_err(Error::into_job_error)?;
 
     let project = project(&client, id, &batch, config, slots.len()).await.map_err(Error::into_job_error)?;
     let mut db = deps.pool.acquire().await.or_retry()?;

@@ -101,7 +101,7 @@ async fn compare(deps: &Deps, instance: &Instance) -> anyhow::Result<Report> {
     if believed.is_empty() {
         return Ok(report);
     }
-    let client = Client::new(&format!("http://{}:{}", instance.host, instance.port), &*instance.token)?;
+    let client = deps.label_studio(instance)?;
     let projects: Vec<i64> = believed.iter().map(|assignment| assignment.project).collect();
     let counts = client.project_counts(&projects).await?;
     for assignment in believed {

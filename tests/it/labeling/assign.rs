@@ -15,11 +15,11 @@ async fn no_image_is_in_two_assignments() {
     let workflow = factory::Workflow { batch: 7, ..factory::Workflow::new(&database.pool).await };
     let id = workflow.create(&database.pool).await;
     factory::tasks(&database.pool, id, 1000).await;
-    let workers = (0..4).map(async |_| {
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
         let annotator = factory::annotator(&database.pool, workflow.role).await;
-        let pool = sqlx::PgPool::connect(&database.url).await.unwrap();
-        let queue = queue::Client::new(pool);
-        tokio::spawn(async move {
+        let queue = queue::Client::new(sqlx::PgPool::connect(&database.url).await.unwrap());
+        workers.spawn(async move {
             let mut batches = 0;
             loop {
                 match assign(&queue, id, annotator).await {
@@ -28,12 +28,9 @@ async fn no_image_is_in_two_assignments() {
                     Err(error) => panic!("{error:?}"),
                 }
             }
-        })
-    });
-    let mut batches = 0;
-    for worker in futures::future::join_all(workers).await {
-        batches += worker.await.unwrap();
+        });
     }
+    let batches: i32 = workers.join_all().await.into_iter().sum();
     // 142 full batches and one of six: nobody found a batch torn by another.
     assert_eq!(batches, 143);
     let (places, tasks): (i64, i64) =

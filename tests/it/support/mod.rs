@@ -2,6 +2,7 @@
 
 pub mod database;
 pub mod factory;
+pub mod proxy;
 pub mod wait;
 
 /// A server that `make test` starts and names.
