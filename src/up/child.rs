@@ -57,21 +57,29 @@ impl ServiceUser {
 
 /// A command that gets `on_death` when we die, and runs as `user` where one is given.
 ///
-/// That user may pass through folders it has no right to (`/root/project`) by one capability; no more of root
-/// is left to it.
+/// That user may pass through folders it has no right to (`/root/project`) by one capability, where we have it
+/// to give (in most containers not); no more of root is left to it.
 pub fn command(program: &Path, user: Option<&ServiceUser>, on_death: Signal) -> Command {
     let mut command = Command::new("setpriv");
     command.arg("--pdeathsig").arg(on_death.as_str().trim_start_matches("SIG"));
     if let Some(ServiceUser { uid, gid }) = user {
-        command.arg(format!("--reuid={uid}")).arg(format!("--regid={gid}")).args([
-            "--clear-groups",
-            "--bounding-set=-all,+dac_read_search",
-            "--inh-caps=-all,+dac_read_search",
-            "--ambient-caps=-all,+dac_read_search",
-        ]);
+        command.arg(format!("--reuid={uid}")).arg(format!("--regid={gid}")).arg("--clear-groups");
+        let kept = if may_give_dac_read_search() { "-all,+dac_read_search" } else { "-all" };
+        for set in ["inh", "ambient"] {
+            command.arg(format!("--{set}-caps={kept}"));
+        }
     }
     command.arg("--").arg(program);
     command
+}
+
+fn may_give_dac_read_search() -> bool {
+    const DAC_READ_SEARCH: u64 = 1 << 2; // linux/capability.h
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let permitted = status.lines().find_map(|line| line.strip_prefix("CapPrm:"));
+    permitted
+        .and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok())
+        .is_some_and(|permitted| permitted & DAC_READ_SEARCH != 0)
 }
 
 /// A running child; both its outputs go to its log.

@@ -5,8 +5,7 @@
 
 use std::{
     fs,
-    io::Write,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -18,6 +17,7 @@ use sqlx::{Connection, PgConnection};
 
 use super::{
     child::{Child, ServiceUser, command},
+    folder::write_private,
     ports,
 };
 
@@ -166,11 +166,7 @@ async fn initialise(options: &PostgresOptions, bin: &Path, user: Option<&Service
     fs::create_dir(&unfinished)?;
     fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o700))?;
     let password = password_file(&options.dir);
-    if password.exists() {
-        fs::remove_file(&password)?;
-    }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&password)?;
-    file.write_all(hex::encode(rand::random::<[u8; 20]>()).as_bytes())?;
+    write_private(&password, &hex::encode(rand::random::<[u8; 20]>()))?;
     if let Some(user) = user {
         user.give(&unfinished)?;
         user.give(&password)?;

@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 
 use super::{
     child::{Child, ServiceUser, command},
+    folder::write_private,
     ports,
 };
 
@@ -110,15 +111,6 @@ fn spawn(program: &Path, config: &Path, user: Option<&ServiceUser>, log: &Path) 
     let mut server = command(program, user, Signal::SIGTERM);
     server.arg(config);
     Child::spawn("Redis", server, log, Signal::SIGTERM)
-}
-
-fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
-    use std::io::Write;
-    if path.exists() {
-        fs::remove_file(path)?;
-    }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))
 }
 
 fn find_program() -> anyhow::Result<PathBuf> {
