@@ -37,7 +37,8 @@ impl Folder {
                 .with_context(|| format!("make the folder {}", folder.display()))?;
         }
         let mut open = File::options();
-        let file = open.read(true).write(true).create(true).truncate(false).mode(0o600).open(path.join("lock"))?;
+        let file =
+            open.read(true).write(true).create(true).truncate(false).mode(0o600).open(path.join("lock"))?;
         let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             Err((mut file, Errno::EWOULDBLOCK)) => {
@@ -98,7 +99,8 @@ impl Folder {
 pub(super) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     let unfinished = path.with_extension("new");
     let write = || {
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        let mut file =
+            File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         // The mode above is for a new file only.
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
         file.write_all(text.as_bytes())?;
