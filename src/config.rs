@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
 
+use crate::domain::FleetName;
+
 #[derive(Clone, Debug)]
 pub struct Config {
     pub database_url: Secret,
@@ -51,6 +53,8 @@ pub struct EngineConfig {
 #[derive(Clone, Debug)]
 pub struct InstancesConfig {
     pub backend: Orchestrator,
+    /// Needed where several fleets share a Docker Engine or a Postgres server.
+    pub fleet: FleetName,
     /// Superuser (or CREATEDB and CREATEROLE) connection for the instances' databases; default: `database_url`.
     pub database_url: Secret,
     /// Host and port by which an instance itself reaches that server; default: as in the URL.
@@ -65,6 +69,9 @@ pub struct InstancesConfig {
     pub label_studio_image: String,
     /// How long a Label Studio may take to answer; imports get four times as long.
     pub timeout: Duration,
+    /// The Docker network that workers and instances share (backend `docker`); none: instances publish a port on
+    /// 127.0.0.1.
+    pub docker_network: Option<String>,
     /// First port given to local instances.
     pub base_port: u16,
     /// `http://{subdomain}.{domain}` when a router stands before the instances; none: the instance's own address.
@@ -156,6 +163,7 @@ impl Config {
         let config = Self {
             instances: InstancesConfig {
                 backend: read.or("ORCHESTRATOR_BACKEND", "process"),
+                fleet: read.optional("FLEET_NAME").unwrap_or_default(),
                 database_url: read.optional("INSTANCE_DATABASE_URL").unwrap_or_else(|| database_url.clone()),
                 database_host: read.optional("INSTANCE_DATABASE_HOST"),
                 api_url: read
@@ -165,6 +173,7 @@ impl Config {
                 label_studio_bin: read.or("LABEL_STUDIO_BIN", "label-studio"),
                 label_studio_image: read.or("LABEL_STUDIO_IMAGE", "labelfleet/label-studio:1.23.2"),
                 timeout: read.seconds("LABEL_STUDIO_TIMEOUT_SECS", 30),
+                docker_network: read.optional("DOCKER_NETWORK"),
                 base_port: read.or("INSTANCE_BASE_PORT", "18000"),
                 domain: read.optional("INSTANCE_DOMAIN"),
             },

@@ -1,11 +1,15 @@
 //! The worker's side: handlers, one job a file, and what they reach the outside with.
 //!
+//! - [`instance`]: what the jobs of an annotator's instance share
 //! - [`label_studio`]: client of the Label Studio HTTP API
 //! - [`runtime`]: where instances run
+//! - [`template`]: the database that theirs are cloned from
 
 pub mod deps;
+pub mod instance;
 mod jobs;
 pub mod label_studio;
 pub mod runtime;
+pub mod template;
 
 pub use deps::Deps;

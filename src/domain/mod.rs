@@ -9,12 +9,14 @@
 
 pub mod batch;
 pub mod event;
+pub mod fleet;
 pub mod ids;
 pub mod scoring;
 pub mod secrets;
 pub mod source;
 pub mod states;
 
+pub use fleet::FleetName;
 pub use ids::*;
 pub use secrets::Secrets;
 pub use states::*;

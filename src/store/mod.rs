@@ -8,6 +8,8 @@ pub mod assignments;
 pub mod exports;
 pub mod gold;
 pub mod images;
+pub mod instance_databases;
+pub mod instances;
 mod page;
 pub mod publishing;
 pub mod reconciling;

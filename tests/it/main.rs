@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy.toml allows it in test functions, this in what they share")]
 
 mod labeling;
+mod runtime;
 #[expect(dead_code, reason = "some of its users follow")]
 mod support;
 mod up;

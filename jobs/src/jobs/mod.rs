@@ -6,7 +6,10 @@
 mod assign_batch;
 mod export_assignment;
 mod inject_gold;
+mod provision_instance;
 mod publish_assignment;
 mod reconcile;
+mod remove_instance;
 mod score_gold;
+mod stop_instance;
 mod sync_source;

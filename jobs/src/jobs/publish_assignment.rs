@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     Deps,
+    instance::seen_from_instance,
     label_studio::{Client, Error, NewProject, NewTask, NewWebhook},
 };
 
@@ -118,7 +119,7 @@ async fn project(
 
 /// Before the first task is there to be labeled.
 async fn webhook(client: &Client, project: i64, batch: &Batch, deps: &Deps) -> Result<(), Error> {
-    let url = format!("{}/api/webhook", deps.config.instances.api_url);
+    let url = seen_from_instance(&*deps.runtime, &format!("{}/api/webhook", deps.config.instances.api_url));
     let headers = Map::from_iter([
         ("X-Annotator-Id".to_owned(), batch.annotator_id.to_string().into()),
         (

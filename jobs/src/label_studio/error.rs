@@ -58,6 +58,11 @@ impl Error {
         matches!(self, Self::Status { status: StatusCode::NOT_FOUND, .. })
     }
 
+    /// Whether the token opens nothing here.
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Status { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. })
+    }
+
     /// How a job ends by this error, where nothing better is known of the call.
     pub fn into_job_error(self) -> JobError {
         if self.is_transient() { JobError::Retry(self.into()) } else { JobError::Discard(self.into()) }

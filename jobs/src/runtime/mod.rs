@@ -1,18 +1,29 @@
 //! Where instances run: one trait, a backend a file. All names are derived from the annotator
 //! (`fleet-ls-{id}`), so every call can be repeated, and a crashed worker's instance is adopted by the next.
 //!
-//! - `process`: a local Label Studio
-//! - `docker`: a container (bollard)
+//! - [`process`]: a local Label Studio
+//! - [`docker`]: a container (bollard)
 //!
 //! `ecs` has its place here too.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use labelfleet::domain::AnnotatorId;
+use labelfleet::{
+    config::{InstancesConfig, Orchestrator},
+    domain::AnnotatorId,
+};
+use sha2::{Digest, Sha256};
+
+pub mod docker;
+pub mod process;
+mod processes;
+
+pub use docker::Docker;
+pub use process::Process;
 
 /// What an instance is to be; all of it derived, so asking twice asks for the same.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct InstanceSpec {
     pub annotator: AnnotatorId,
     /// Environment of Label Studio, secrets included: never logged.
@@ -20,13 +31,18 @@ pub struct InstanceSpec {
 }
 
 impl InstanceSpec {
-    pub fn name(&self) -> String {
-        instance_name(self.annotator)
+    /// Changes with anything in the environment, and tells nothing of it. An instance that was started with
+    /// another one is replaced.
+    fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for (name, value) in &self.env {
+            hash.update(name);
+            hash.update([0]);
+            hash.update(value);
+            hash.update([0]);
+        }
+        hex::encode(hash.finalize())
     }
-}
-
-pub fn instance_name(annotator: AnnotatorId) -> String {
-    format!("fleet-ls-{annotator}")
 }
 
 /// An instance as the backend sees it.
@@ -69,9 +85,27 @@ pub trait Runtime: Send + Sync {
     /// All instances that carry this fleet's mark of ownership.
     async fn list(&self) -> anyhow::Result<Vec<Instance>>;
 
+    /// The last lines that the instance wrote: why it does not serve.
+    async fn last_lines(&self, annotator: AnnotatorId) -> anyhow::Result<String>;
+
     /// Runs Label Studio's migrations against the database that `env` names, to the end.
     async fn migrate(&self, env: &BTreeMap<String, String>) -> anyhow::Result<()>;
 
     /// The version of Label Studio that instances run, as the name of the template database holds it.
     async fn label_studio_version(&self) -> anyhow::Result<String>;
+
+    /// The name by which an instance reaches what listens on this machine's own address (127.0.0.1 for
+    /// everyone else).
+    fn this_machine(&self) -> &'static str;
 }
+
+/// The backend that the settings name. Reaches for nothing yet.
+pub fn from_config(config: &InstancesConfig) -> anyhow::Result<Arc<dyn Runtime>> {
+    Ok(match config.backend {
+        Orchestrator::Process => Arc::new(Process::new(config)),
+        Orchestrator::Docker => Arc::new(Docker::new(config)?),
+    })
+}
+
+/// How many lines of an instance's log an error shows.
+const LAST_LINES: usize = 12;

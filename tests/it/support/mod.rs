@@ -2,7 +2,9 @@
 
 pub mod database;
 pub mod factory;
+pub mod fleet;
 pub mod proxy;
+pub mod relay;
 pub mod wait;
 
 /// A server that `make test` starts and names.

@@ -1,0 +1,181 @@
+//! Brings an annotator's Label Studio up until it truly serves: template database, role, clone, instance.
+//!
+//! Every name and secret is derived and every step looks at what is there, so a run that was cut off anywhere is
+//! gone on with, and one for an instance that serves changes nothing (which is how reconciliation restarts
+//! those that are gone). Stopped or deleted meanwhile, it ends quietly and leaves nothing running.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, anyhow};
+use labelfleet::{
+    domain::{AnnotatorId, AnnotatorStatus},
+    lock::Held,
+    ops::jobs::{AssignBatch, ProvisionInstance},
+    queue::{JobArgs, JobContext, JobError, JobResult, OrDiscard, OrRetry, Run},
+    store::instances::{self, Owner, Served, Serving},
+};
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    Deps, instance,
+    label_studio::{Client, User},
+    runtime::{Address, InstanceSpec},
+    template,
+};
+
+/// Before the engine's own timeout, so that a reason can still be told.
+const DEADLINE: Duration = Duration::from_secs(ProvisionInstance::TIMEOUT.as_secs() - 20);
+/// How long Label Studio may take to start: 5 to 12 s on two idle cores, longer where many start at once.
+const SERVES_WITHIN: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(100);
+/// How much of a reason an operator is shown.
+const REASON_CHARS: usize = 2000;
+
+impl Run<Deps> for ProvisionInstance {
+    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
+        let id = self.annotator_id;
+        let lock = instance::lock(&deps, id).await?;
+        let outcome = match timeout(DEADLINE, provision(&deps, lock.held(), &context, id)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(JobError::Retry(anyhow!("not done within {DEADLINE:?}"))),
+        };
+        let outcome = match outcome {
+            Err(JobError::Retry(error)) if context.attempt >= context.max_attempts => {
+                give_up(&deps, id, error).await
+            }
+            Err(JobError::Discard(error)) => give_up(&deps, id, error).await,
+            outcome => outcome,
+        };
+        lock.release().await;
+        outcome
+    }
+}
+
+async fn provision(deps: &Deps, lock: &Held, context: &JobContext, id: AnnotatorId) -> JobResult {
+    let mut db = deps.pool.acquire().await.or_retry()?;
+    let owner = instances::owner(&mut db, id).await.or_retry()?;
+    drop(db);
+    let Some(owner) = owner.filter(|owner| is_wanted(owner.status)) else {
+        return Ok(json!("not wanted any more"));
+    };
+
+    let server = instance::server(deps).or_discard()?;
+    let version = deps.runtime.label_studio_version().await.or_retry()?;
+    template::ensure(deps, &server, &version).await.or_retry()?;
+    let password = deps.secrets.database_password(id, owner.secret_version);
+    let database = server
+        .ensure_clone(lock, &deps.config.instances.fleet, id, &version, &password)
+        .await
+        .context("making the annotator's database")
+        .or_retry()?;
+
+    // The role has the database's name.
+    let mut env = instance::database_env(deps, &server, &database, &database, &password);
+    env.extend(instance::owner_env(deps, &owner));
+    let instance = deps.runtime.ensure_running(&InstanceSpec { annotator: id, env }).await.or_retry()?;
+
+    let token = deps.secrets.label_studio_token(id, owner.secret_version);
+    let Some((address, user)) = wait_until_it_serves(deps, &owner, &token).await? else {
+        instance::withdraw(deps, lock, id).await.or_retry()?;
+        return Ok(json!("not wanted any more"));
+    };
+
+    let serving = Serving {
+        container_id: &instance.name,
+        host: &address.host,
+        port: address.port,
+        database_name: &database,
+        api_token: &token,
+        ls_user_id: user.id,
+    };
+    let mut tx = deps.queue.begin().await.or_retry()?;
+    match instances::serves(&mut tx, id, &serving).await.or_retry()? {
+        Served::Activated => {
+            let details = json!({"containerId": instance.name, "url": address.url(), "database": database});
+            instances::record(&mut tx, id, "started", details).await.or_retry()?;
+            tx.enqueue(&AssignBatch { annotator_id: id }).await.or_retry()?;
+        }
+        Served::WasActive => {}
+        Served::Unwanted => {
+            drop(tx);
+            instance::withdraw(deps, lock, id).await.or_retry()?;
+            return Ok(json!("not wanted any more"));
+        }
+    }
+    let result = json!({"url": address.url()});
+    context.finish_in(&mut tx, result.clone()).await.or_retry()?;
+    tx.commit().await.or_retry()?;
+    Ok(result)
+}
+
+/// Active ones too: theirs may be gone.
+fn is_wanted(status: AnnotatorStatus) -> bool {
+    matches!(status, AnnotatorStatus::Starting | AnnotatorStatus::Active)
+}
+
+/// None: stopped or deleted meanwhile.
+async fn wait_until_it_serves(
+    deps: &Deps,
+    owner: &Owner,
+    token: &str,
+) -> Result<Option<(Address, User)>, JobError> {
+    let deadline = Instant::now() + SERVES_WITHIN;
+    let mut client: Option<(Address, Client)> = None;
+    loop {
+        let mut db = deps.pool.acquire().await.or_retry()?;
+        let status = instances::status(&mut db, owner.id).await.or_retry()?;
+        drop(db);
+        if !status.is_some_and(is_wanted) {
+            return Ok(None);
+        }
+        let running = deps.runtime.get(owner.id).await.or_retry()?.filter(|instance| instance.running);
+        let Some(running) = running else {
+            return Err(JobError::Retry(
+                not_serving(deps, owner.id, "Label Studio ended while starting").await,
+            ));
+        };
+        // It may move while it starts: Label Studio takes the next port where its own is busy.
+        if let Some(address) = running.address
+            && client.as_ref().is_none_or(|(known, _)| *known != address)
+        {
+            let new = Client::new(&address.url(), token).or_discard()?;
+            client = Some((address, new));
+        }
+        if let Some((address, client)) = &client {
+            match client.whoami().await {
+                Ok(user) => return Ok(Some((address.clone(), user))),
+                Err(error) if error.is_unauthorized() => {
+                    let reason = "Label Studio does not accept the annotator's token: was SECRET_KEY changed \
+                                  since its database was made?";
+                    return Err(JobError::Discard(anyhow::Error::new(error).context(reason)));
+                }
+                Err(_) => {}
+            }
+        }
+        if Instant::now() >= deadline {
+            let reason = format!("Label Studio did not serve within {SERVES_WITHIN:?}");
+            return Err(JobError::Retry(not_serving(deps, owner.id, &reason).await));
+        }
+        sleep(POLL).await;
+    }
+}
+
+async fn not_serving(deps: &Deps, id: AnnotatorId, reason: &str) -> anyhow::Error {
+    match deps.runtime.last_lines(id).await {
+        Ok(lines) => anyhow!("{reason}; its last lines: {lines}"),
+        Err(_) => anyhow!("{reason}"),
+    }
+}
+
+/// Nobody tries again until an operator does: say why, where they look.
+async fn give_up(deps: &Deps, id: AnnotatorId, error: anyhow::Error) -> JobResult {
+    let reason: String = format!("{error:#}").chars().take(REASON_CHARS).collect();
+    let mut tx = deps.queue.begin().await.or_retry()?;
+    if instances::failed(&mut tx, id, &reason).await.or_retry()? {
+        instances::record(&mut tx, id, "error", json!({"reason": reason})).await.or_retry()?;
+        tx.commit().await.or_retry()?;
+        deps.runtime.stop(id).await.or_retry()?;
+    }
+    Err(JobError::Discard(error))
+}

@@ -1,0 +1,40 @@
+//! Stops an annotator's Label Studio; database, role and data stay for the next start.
+
+use std::sync::Arc;
+
+use labelfleet::{
+    domain::AnnotatorStatus,
+    ops::jobs::StopInstance,
+    queue::{JobContext, JobResult, OrRetry, Run},
+    store::instances,
+};
+use serde_json::json;
+
+use crate::{Deps, instance};
+
+impl Run<Deps> for StopInstance {
+    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
+        let lock = instance::lock(&deps, self.annotator_id).await?;
+        let outcome = stop(self, &context, &deps).await;
+        lock.release().await;
+        outcome
+    }
+}
+
+async fn stop(job: StopInstance, context: &JobContext, deps: &Deps) -> JobResult {
+    let id = job.annotator_id;
+    let mut db = deps.pool.acquire().await.or_retry()?;
+    let status = instances::status(&mut db, id).await.or_retry()?;
+    drop(db);
+    if status != Some(AnnotatorStatus::Stopping) {
+        return Ok(json!("not stopping any more"));
+    }
+    deps.runtime.stop(id).await.or_retry()?;
+    let mut tx = deps.queue.begin().await.or_retry()?;
+    if instances::stopped(&mut tx, id).await.or_retry()? {
+        instances::record(&mut tx, id, "stopped", json!({})).await.or_retry()?;
+    }
+    context.finish_in(&mut tx, json!(null)).await.or_retry()?;
+    tx.commit().await.or_retry()?;
+    Ok(json!(null))
+}

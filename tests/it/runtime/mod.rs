@@ -1,0 +1,4 @@
+//! Where instances run, and the jobs that bring them up and down: real Label Studio on real Postgres.
+
+mod conformance;
+mod provisioning;

@@ -1,0 +1,261 @@
+//! A fleet of its own for one test: database, names, folder, and what its jobs need. Everything that it starts
+//! or makes is removed at the end.
+//!
+//! The template database belongs to the server, so whichever test comes first makes it for all.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use labelfleet::{
+    config::Config,
+    domain::{AnnotatorId, AnnotatorStatus, Secrets},
+    queue::{self, JobArgs, JobContext, JobResult, Run},
+    s3::S3,
+};
+use labelfleet_jobs::{Deps, instance, runtime, template};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use uuid::Uuid;
+
+use super::{database::Database, relay::Relay};
+
+pub struct Fleet {
+    pub deps: Arc<Deps>,
+    pub database: Database,
+    /// The settings that make a worker one of this fleet's.
+    pub settings: BTreeMap<String, String>,
+    // Held for as long as instances use them.
+    _dir: tempfile::TempDir,
+    _relay: Option<Relay>,
+}
+
+impl Fleet {
+    /// Instances are local processes.
+    pub async fn local() -> Self {
+        Self::with([("ORCHESTRATOR_BACKEND".to_owned(), "process".to_owned())]).await
+    }
+
+    /// Instances are containers. None, and a word on standard error, where no engine answers.
+    pub async fn docker() -> Option<Self> {
+        let engine = bollard::Docker::connect_with_defaults().expect("DOCKER_HOST is a URL");
+        if let Err(error) = engine.ping().await {
+            eprintln!("SKIPPED: no Docker Engine answers ({error}); scripts/docker-engine starts one");
+            return None;
+        }
+        // The test's Postgres listens on 127.0.0.1, which is another machine inside a container.
+        let target = url::Url::parse(&super::server("TEST_DATABASE_URL")).expect("a URL");
+        let target = format!("{}:{}", target.host_str().expect("a host"), target.port().unwrap_or(5432));
+        let relay = Relay::start("0.0.0.0", &target).await;
+        let settings = [
+            ("ORCHESTRATOR_BACKEND".to_owned(), "docker".to_owned()),
+            ("INSTANCE_DATABASE_HOST".to_owned(), format!("host.docker.internal:{}", relay.port)),
+        ];
+        let mut fleet = Self::with(settings).await;
+        fleet._relay = Some(relay);
+        Some(fleet)
+    }
+
+    /// With settings beyond those that every fleet needs.
+    pub async fn with(settings: impl IntoIterator<Item = (String, String)>) -> Self {
+        let database = Database::create().await;
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let name: String = Uuid::new_v4().simple().to_string().chars().take(12).collect();
+        let mut all: BTreeMap<String, String> = [
+            ("FLEET_NAME", format!("t{name}")),
+            ("DATABASE_URL", database.url.clone()),
+            // Not the fleet's own database: the lock on making a template is the server's.
+            ("INSTANCE_DATABASE_URL", super::server("TEST_DATABASE_URL")),
+            ("REDIS_URL", super::redis_url()),
+            ("REDIS_PREFIX", format!("t{name}")),
+            ("SECRET_KEY", name.repeat(2)),
+            ("S3_BUCKET", "images".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+            ("INSTANCE_DIR", dir.path().to_str().expect("a path in UTF-8").to_owned()),
+            ("LABEL_STUDIO_BIN", super::server("TEST_LABEL_STUDIO_BIN")),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        all.extend(settings);
+        let deps = deps(&all, &database);
+        Self { deps, database, settings: all, _dir: dir, _relay: None }
+    }
+
+    /// An annotator in this status, without the use cases that usually bring one there.
+    pub async fn annotator(&self, status: AnnotatorStatus) -> AnnotatorId {
+        let email = format!("{}@example.com", Uuid::new_v4().simple());
+        sqlx::query_scalar(
+            "INSERT INTO annotators (name, email, status, subdomain, status_reason)
+             VALUES ('Ann', $1, $2, $1, 'test') RETURNING id",
+        )
+        .bind(email)
+        .bind(status.as_str())
+        .fetch_one(&self.database.pool)
+        .await
+        .map(AnnotatorId)
+        .expect("an annotator is inserted")
+    }
+
+    pub async fn set_status(&self, id: AnnotatorId, status: AnnotatorStatus) {
+        sqlx::query("UPDATE annotators SET status = $2, status_reason = 'test' WHERE id = $1")
+            .bind(id)
+            .bind(status.as_str())
+            .execute(&self.database.pool)
+            .await
+            .expect("the status is set");
+    }
+
+    pub async fn status(&self, id: AnnotatorId) -> AnnotatorStatus {
+        self.get(id, "status").await.parse().expect("a known status")
+    }
+
+    /// A column of an annotator, as text.
+    pub async fn get(&self, id: AnnotatorId, column: &str) -> String {
+        sqlx::query_scalar(AssertSqlSafe(format!(
+            "SELECT coalesce({column}::text, '') FROM annotators WHERE id = $1"
+        )))
+        .bind(id)
+        .fetch_one(&self.database.pool)
+        .await
+        .expect("the annotator is there")
+    }
+
+    /// Runs a job as a worker would: enqueued, claimed, its handler called once.
+    pub async fn run<J: Run<Deps> + Copy>(&self, job: J) -> JobResult {
+        self.run_attempt(job, 1).await
+    }
+
+    /// As [`Self::run`], but as this attempt.
+    pub async fn run_attempt<J: Run<Deps> + Copy>(&self, job: J, attempt: i32) -> JobResult {
+        let mut tx = self.deps.queue.begin().await.expect("a transaction");
+        let id = tx.enqueue(&job).await.expect("the job is enqueued").id;
+        tx.commit().await.expect("the job is committed");
+        sqlx::query(
+            "UPDATE jobs SET state = 'running', attempt = $2, attempted_at = now(), worker_id = gen_random_uuid()
+             WHERE id = $1",
+        )
+        .bind(id)
+        .bind(attempt)
+        .execute(&self.database.pool)
+        .await
+        .expect("the job is claimed");
+        let outcome = job.run(JobContext::new(id, attempt, J::MAX_ATTEMPTS), self.deps.clone()).await;
+        sqlx::query(
+            "UPDATE jobs SET state = 'completed', worker_id = NULL, finalized_at = now()
+             WHERE id = $1 AND state = 'running'",
+        )
+        .bind(id)
+        .execute(&self.database.pool)
+        .await
+        .expect("the job is finished");
+        outcome
+    }
+
+    /// The annotator's database, cloned and ready, without an instance.
+    pub async fn ready_database(&self, id: AnnotatorId) -> String {
+        let server = instance::server(&self.deps).expect("a server");
+        let version = self.deps.runtime.label_studio_version().await.expect("a version");
+        template::ensure(&self.deps, &server, &version).await.expect("a template");
+        let lock = instance::lock(&self.deps, id).await.expect("nobody else works on it");
+        let password = self.deps.secrets.database_password(id, 1);
+        let fleet = &self.deps.config.instances.fleet;
+        server.ensure_clone(lock.held(), fleet, id, &version, &password).await.expect("a clone")
+    }
+
+    /// Open jobs of a kind.
+    pub async fn open_jobs<J: JobArgs>(&self) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM jobs WHERE kind = $1 AND finalized_at IS NULL")
+            .bind(J::KIND)
+            .fetch_one(&self.database.pool)
+            .await
+            .expect("the jobs are counted")
+    }
+
+    /// Databases and roles of this fleet's instances on the server.
+    pub async fn databases_and_roles(&self) -> (Vec<String>, Vec<String>) {
+        let like = format!("{}\\_ls\\_annotator\\_%", self.deps.config.instances.fleet.owner());
+        let names = async |sql: &'static str| -> Vec<String> {
+            sqlx::query_scalar(sql)
+                .bind(&like)
+                .fetch_all(&self.database.pool)
+                .await
+                .expect("the catalog is readable")
+        };
+        (
+            names("SELECT datname::text FROM pg_database WHERE datname LIKE $1").await,
+            names("SELECT rolname::text FROM pg_roles WHERE rolname LIKE $1").await,
+        )
+    }
+
+    /// Removes every instance, database and role of the fleet. Called at the end of a test; a test that fails
+    /// before is cleaned up after by [`Drop`], as far as the processes go.
+    pub async fn tear_down(self) {
+        let ids: Vec<AnnotatorId> = sqlx::query_scalar("SELECT id FROM annotators")
+            .fetch_all(&self.database.pool)
+            .await
+            .expect("the annotators are listed");
+        for id in ids {
+            let lock = instance::lock(&self.deps, id).await.expect("nobody works on the instance any more");
+            instance::tear_down(&self.deps, lock.held(), id).await.expect("the instance is removed");
+        }
+        assert_eq!(self.deps.runtime.list().await.expect("a list"), []);
+        assert_eq!(self.databases_and_roles().await, (Vec::new(), Vec::new()));
+    }
+}
+
+impl Drop for Fleet {
+    /// Nothing may outlive a failed test and eat the machine.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let settings = self.settings.clone();
+        let stop = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let config = Config::from_map(&settings)?;
+                let backend = runtime::from_config(&config.instances)?;
+                for instance in backend.list().await? {
+                    eprintln!(
+                        "{} wrote last:\n{}",
+                        instance.name,
+                        backend.last_lines(instance.annotator).await.unwrap_or_default()
+                    );
+                    backend.remove(instance.annotator).await?;
+                }
+                drop_databases(&settings["INSTANCE_DATABASE_URL"], config.instances.fleet.owner()).await
+            })
+        });
+        if let Ok(Err(error)) = stop.join() {
+            eprintln!("instances are left: {error:#}");
+        }
+    }
+}
+
+async fn drop_databases(server: &str, fleet: &str) -> anyhow::Result<()> {
+    let mut admin = PgConnection::connect(server).await?;
+    for (names, ddl, options) in [
+        (
+            "SELECT datname::text FROM pg_database WHERE starts_with(datname::text, $1)",
+            "DATABASE",
+            " WITH (FORCE)",
+        ),
+        ("SELECT rolname::text FROM pg_roles WHERE starts_with(rolname::text, $1)", "ROLE", ""),
+    ] {
+        let names: Vec<String> = sqlx::query_scalar(names).bind(fleet).fetch_all(&mut admin).await?;
+        for name in names {
+            admin.execute(AssertSqlSafe(format!("DROP {ddl} \"{name}\"{options}"))).await?;
+        }
+    }
+    Ok(())
+}
+
+fn deps(settings: &BTreeMap<String, String>, database: &Database) -> Arc<Deps> {
+    let config = Config::from_map(settings).expect("the settings are right");
+    Arc::new(Deps {
+        runtime: runtime::from_config(&config.instances).expect("a runtime"),
+        pool: database.pool.clone(),
+        queue: queue::Client::new(database.pool.clone()),
+        s3: S3::new(&config.s3),
+        secrets: Secrets::new(config.secret_key.expose()),
+        config,
+    })
+}
