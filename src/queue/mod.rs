@@ -6,6 +6,7 @@
 //! - [`registry`]: which kinds a worker runs, and what it starts by schedule
 //! - [`worker`]: takes due jobs, runs them, writes how they ended
 //! - `leader`: what one worker does for all: retries, lost ids, dead workers, schedules
+//! - [`signals`]: how a process is told to stop
 //! - [`admin`]: what operators do with jobs
 //!
 //! docs/QUEUE.md has the state machine and what is promised.
@@ -18,6 +19,7 @@ pub mod job;
 mod leader;
 mod metrics;
 pub mod registry;
+pub mod signals;
 pub mod worker;
 
 pub use admin::{AdminError, Job, JobAttempt, JobFilter, JobState};
