@@ -6,7 +6,6 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy.toml allows it in test functions, this in what they share")]
 
-mod engine;
 mod labeling;
 mod runtime;
 #[expect(dead_code, reason = "some of its users follow")]

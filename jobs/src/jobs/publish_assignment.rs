@@ -29,8 +29,9 @@ use crate::{
 };
 
 /// Tasks an import call: small enough to be quick, so that little is done again.
-const IMPORT: usize = 500;
-const PAGE: usize = 500;
+const IMPORT: usize = 250;
+/// A page takes Label Studio a second or so.
+const PAGE: usize = 100;
 /// What we want to hear of.
 const ACTIONS: &[&str] = &["ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED"];
 

@@ -27,7 +27,7 @@ use crate::{Deps, label_studio::Client};
 
 /// Instances asked at the same time.
 const AT_ONCE: usize = 8;
-const PAGE: usize = 200;
+const PAGE: usize = 100;
 
 /// What an operator reads.
 #[derive(Debug, Default, Serialize)]

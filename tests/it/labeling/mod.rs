@@ -1,4 +1,8 @@
 //! The operation around Label Studio: handing out, taking in, scoring, exporting, repairing.
 
 mod assign;
+mod chain;
+mod export;
+mod gold;
 mod ingest;
+mod source;

@@ -128,17 +128,16 @@ impl Fleet {
         let mut tx = self.deps.queue.begin().await.expect("a transaction");
         let id = tx.enqueue(&job).await.expect("the job is enqueued").id;
         tx.commit().await.expect("the job is committed");
-        let worker = uuid::Uuid::new_v4();
         sqlx::query(
-            "UPDATE jobs SET state = 'running', attempt = $2, attempted_at = now(), worker_id = $3 WHERE id = $1",
+            "UPDATE jobs SET state = 'running', attempt = $2, attempted_at = now(), worker_id = gen_random_uuid()
+             WHERE id = $1",
         )
         .bind(id)
         .bind(attempt)
-        .bind(worker)
         .execute(&self.database.pool)
         .await
         .expect("the job is claimed");
-        let outcome = job.run(JobContext::new(id, attempt, J::MAX_ATTEMPTS, worker), self.deps.clone()).await;
+        let outcome = job.run(JobContext::new(id, attempt, J::MAX_ATTEMPTS), self.deps.clone()).await;
         sqlx::query(
             "UPDATE jobs SET state = 'completed', worker_id = NULL, finalized_at = now()
              WHERE id = $1 AND state = 'running'",

@@ -5,6 +5,7 @@ pub mod factory;
 pub mod fleet;
 pub mod proxy;
 pub mod relay;
+pub mod storage;
 pub mod wait;
 
 /// A server that `make test` starts and names.
