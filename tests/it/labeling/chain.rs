@@ -127,8 +127,7 @@ async fn what_dropped_webhooks_would_have_told_is_found() {
         };
         client.create_annotation(task.id, &annotation).await.unwrap();
     }
-    let done: i32 =
-        sqlx::query_scalar("SELECT done_count FROM assignments").fetch_one(pool).await.unwrap();
+    let done: i32 = sqlx::query_scalar("SELECT done_count FROM assignments").fetch_one(pool).await.unwrap();
     let lost = dropped.load(Ordering::SeqCst);
     assert!(lost >= 2, "{lost} of {} webhooks were dropped", seen.load(Ordering::SeqCst));
     assert_eq!(usize::try_from(done).unwrap(), 12 - lost);

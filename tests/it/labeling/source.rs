@@ -51,8 +51,7 @@ async fn a_listing_that_was_cut_off_goes_on_where_it_was() {
     let storage = Storage::start().await;
     put_images(&storage, 30);
     let fleet = Fleet::with(storage.settings()).await;
-    let workflow_id =
-        factory::Workflow::new(&fleet.database.pool).await.create(&fleet.database.pool).await;
+    let workflow_id = factory::Workflow::new(&fleet.database.pool).await.create(&fleet.database.pool).await;
     sqlx::query("UPDATE workflows SET sync_cursor = 'images/00019.png'")
         .execute(&fleet.database.pool)
         .await
@@ -71,8 +70,7 @@ async fn storage_that_does_not_answer_is_tried_again() {
     let settings = storage.settings();
     drop(storage);
     let fleet = Fleet::with(settings).await;
-    let workflow_id =
-        factory::Workflow::new(&fleet.database.pool).await.create(&fleet.database.pool).await;
+    let workflow_id = factory::Workflow::new(&fleet.database.pool).await.create(&fleet.database.pool).await;
     let outcome = fleet.run(SyncSource { workflow_id }).await;
     assert!(matches!(outcome, Err(labelfleet::queue::JobError::Retry(_))), "{outcome:?}");
     assert_eq!(pool_size(&fleet, workflow_id).await, 0);
