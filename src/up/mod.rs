@@ -1,12 +1,14 @@
 //! The single-machine stack: private servers as child processes, the API and a worker.
 //!
 //! - [`run`]: `labelfleet up`; [`stack`]: its parts and their order; [`folder`]: what it keeps
+//! - [`demo`]: `labelfleet demo`, a labeling day
 //! - [`services`]: `labelfleet services`, the servers that tests share
 //! - [`postgres`], [`redis`], [`s3`]: private servers, their data under a folder of ours
 //! - [`child`]: processes that end when we end; [`ports`]: ports that nobody listens on
 //! - [`label_studio`]: where it is installed
 
 pub mod child;
+pub mod demo;
 pub mod folder;
 pub mod label_studio;
 pub mod ports;
@@ -17,6 +19,7 @@ pub mod s3;
 pub mod services;
 pub mod stack;
 
+pub use demo::{DemoArgs, demo};
 pub use postgres::{Postgres, PostgresOptions};
 pub use redis::Redis;
 pub use run::{UpArgs, up};

@@ -28,7 +28,7 @@ pub async fn up(args: &UpArgs, vars: Vars) -> anyhow::Result<()> {
 async fn run(stack: &mut Stack) -> anyhow::Error {
     match stack.start(&mut tell).await {
         Ok(config) => {
-            tell_admin(stack);
+            tell_admin(stack, "  ");
             println!("ready {}", config.public_url);
             stack.watch().await
         }
@@ -42,14 +42,14 @@ pub(super) fn tell(part: &str, what: &str, took: Duration) {
 }
 
 /// The password is shown once, when it was drawn.
-pub(super) fn tell_admin(stack: &Stack) {
+pub(super) fn tell_admin(stack: &Stack, indent: &str) {
     let admin = &stack.admin;
     if admin.is_new {
-        println!("  {:<10} {} password {}", "admin", admin.email, admin.password.expose());
+        println!("{indent}{:<10} {}, password {}", "admin", admin.email, admin.password.expose());
     } else {
-        println!("  {:<10} {}", "admin", admin.email);
+        println!("{indent}{:<10} {}", "admin", admin.email);
     }
-    println!("  {:<10} {}", "logs", stack.log_dir().display());
+    println!("{indent}{:<10} {}", "logs", stack.log_dir().display());
 }
 
 /// Stops in order; asked a second time, at once.
