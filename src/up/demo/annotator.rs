@@ -55,7 +55,8 @@ impl Annotator {
         }
         let url = format!("{}/api/tasks/{}/annotations/", self.url, task["id"]);
         let body = json!({ "result": labels(colour, shape), "lead_time": 1.5 });
-        let request = self.http.post(url).header("Authorization", format!("Token {}", self.token)).json(&body);
+        let request =
+            self.http.post(url).header("Authorization", format!("Token {}", self.token)).json(&body);
         request.send().await?.error_for_status().context("submit the annotation")?;
         Ok(())
     }
@@ -63,8 +64,6 @@ impl Annotator {
 
 /// What Label Studio would send for these choices, and so what a gold task expects.
 pub fn labels(colour: Colour, shape: Shape) -> Value {
-    let choice = |control: &str, value: &str| {
-        json!({ "from_name": control, "to_name": "image", "type": "choices", "value": { "choices": [value] } })
-    };
+    let choice = |control: &str, value: &str| json!({ "from_name": control, "to_name": "image", "type": "choices", "value": { "choices": [value] } });
     json!([choice("colour", colour.name()), choice("shape", shape.name())])
 }

@@ -248,7 +248,11 @@ impl<'a> Day<'a> {
 
         screen.line(format!("{:<14} {}", "batches", batches.len()));
         screen.line(format!("{:<14} {} images, {} gold", "tasks", sum("taskCount"), sum("goldTaskCount")));
-        screen.line(format!("{:<14} {accuracy:.0} % ({right} of {} all right)", "gold accuracy", scores.len()));
+        screen.line(format!(
+            "{:<14} {accuracy:.0} % ({right} of {} all right)",
+            "gold accuracy",
+            scores.len()
+        ));
         for batch in batches {
             let key = batch["exportKey"].as_str().context("an exported batch has no key")?;
             screen.line(format!("{:<14} {key} ({} bytes)", "export", batch["exportBytes"]));
