@@ -7,7 +7,7 @@ use labelfleet::{
     ops::jobs::{AssignBatch, ProvisionInstance, RemoveInstance, StopInstance},
     queue::{JobArgs, JobError},
 };
-use labelfleet_jobs::label_studio::{Client, NewProject};
+use labelfleet_jobs::label_studio::NewProject;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use crate::support::{fleet::Fleet, wait::until};
@@ -191,20 +191,4 @@ async fn a_busy_port_is_no_obstacle() {
     assert_ne!(fleet.get(id, "container_port").await, port.to_string());
     fleet.client(id).await.whoami().await.expect("it serves where it says");
     fleet.tear_down().await;
-}
-
-impl Fleet {
-    /// The way into an active annotator's instance, as stored.
-    async fn client(&self, id: labelfleet::domain::AnnotatorId) -> Client {
-        let (host, port) = (self.get(id, "container_ip").await, self.get(id, "container_port").await);
-        Client::new(&format!("http://{host}:{port}"), self.get(id, "api_token").await).expect("an address")
-    }
-
-    async fn events(&self, id: labelfleet::domain::AnnotatorId) -> Vec<String> {
-        sqlx::query_scalar("SELECT event_type FROM container_events WHERE annotator_id = $1 ORDER BY id")
-            .bind(id)
-            .fetch_all(&self.database.pool)
-            .await
-            .expect("the events are readable")
-    }
 }

@@ -8,11 +8,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use labelfleet::{
     config::Config,
     domain::{AnnotatorId, AnnotatorStatus, Secrets},
-    queue::{self, JobArgs, JobContext, JobResult, Run},
+    queue::{self, JobArgs, JobContext, JobId, JobResult, Run},
     s3::S3,
 };
-use labelfleet_jobs::{Deps, instance, runtime, template};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use labelfleet_jobs::{Deps, instance, label_studio::Client, runtime, template};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{database::Database, relay::Relay};
@@ -75,7 +75,7 @@ impl Fleet {
         .map(|(name, value)| (name.to_owned(), value))
         .into();
         all.extend(settings);
-        let deps = deps(&all, &database);
+        let deps = deps(&all, database.pool.clone());
         Self { deps, database, settings: all, _dir: dir, _relay: None }
     }
 
@@ -125,6 +125,21 @@ impl Fleet {
 
     /// As [`Self::run`], but as this attempt.
     pub async fn run_attempt<J: Run<Deps> + Copy>(&self, job: J, attempt: i32) -> JobResult {
+        let id = self.claimed(job, attempt).await;
+        let outcome = job.run(JobContext::new(id, attempt, J::MAX_ATTEMPTS), self.deps.clone()).await;
+        sqlx::query(
+            "UPDATE jobs SET state = 'completed', worker_id = NULL, finalized_at = now()
+             WHERE id = $1 AND state = 'running'",
+        )
+        .bind(id)
+        .execute(&self.database.pool)
+        .await
+        .expect("the job is finished");
+        outcome
+    }
+
+    /// The job (the open one of its key, if there is one) as a worker has it that is about to run it.
+    pub async fn claimed<J: JobArgs>(&self, job: J, attempt: i32) -> JobId {
         let mut tx = self.deps.queue.begin().await.expect("a transaction");
         let id = tx.enqueue(&job).await.expect("the job is enqueued").id;
         tx.commit().await.expect("the job is committed");
@@ -137,16 +152,22 @@ impl Fleet {
         .execute(&self.database.pool)
         .await
         .expect("the job is claimed");
-        let outcome = job.run(JobContext::new(id, attempt, J::MAX_ATTEMPTS), self.deps.clone()).await;
-        sqlx::query(
-            "UPDATE jobs SET state = 'completed', worker_id = NULL, finalized_at = now()
-             WHERE id = $1 AND state = 'running'",
-        )
-        .bind(id)
-        .execute(&self.database.pool)
-        .await
-        .expect("the job is finished");
-        outcome
+        id
+    }
+
+    /// The way into an active annotator's instance, as stored.
+    pub async fn client(&self, id: AnnotatorId) -> Client {
+        let (host, port) = (self.get(id, "container_ip").await, self.get(id, "container_port").await);
+        Client::new(&format!("http://{host}:{port}"), self.get(id, "api_token").await).expect("an address")
+    }
+
+    /// What happened to an annotator's instance, in order.
+    pub async fn events(&self, id: AnnotatorId) -> Vec<String> {
+        sqlx::query_scalar("SELECT event_type FROM container_events WHERE annotator_id = $1 ORDER BY id")
+            .bind(id)
+            .fetch_all(&self.database.pool)
+            .await
+            .expect("the events are readable")
     }
 
     /// The annotator's database, cloned and ready, without an instance.
@@ -172,12 +193,10 @@ impl Fleet {
     /// Databases and roles of this fleet's instances on the server.
     pub async fn databases_and_roles(&self) -> (Vec<String>, Vec<String>) {
         let like = format!("{}\\_ls\\_annotator\\_%", self.deps.config.instances.fleet.owner());
+        let server = &self.settings["INSTANCE_DATABASE_URL"];
+        let admin = PgPool::connect(server).await.expect("the instances' server answers");
         let names = async |sql: &'static str| -> Vec<String> {
-            sqlx::query_scalar(sql)
-                .bind(&like)
-                .fetch_all(&self.database.pool)
-                .await
-                .expect("the catalog is readable")
+            sqlx::query_scalar(sql).bind(&like).fetch_all(&admin).await.expect("the catalog is readable")
         };
         (
             names("SELECT datname::text FROM pg_database WHERE datname LIKE $1").await,
@@ -248,12 +267,13 @@ async fn drop_databases(server: &str, fleet: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn deps(settings: &BTreeMap<String, String>, database: &Database) -> Arc<Deps> {
+/// What jobs need, by these settings.
+pub fn deps(settings: &BTreeMap<String, String>, pool: PgPool) -> Arc<Deps> {
     let config = Config::from_map(settings).expect("the settings are right");
     Arc::new(Deps {
         runtime: runtime::from_config(&config.instances).expect("a runtime"),
-        pool: database.pool.clone(),
-        queue: queue::Client::new(database.pool.clone()),
+        queue: queue::Client::new(pool.clone()),
+        pool,
         s3: S3::new(&config.s3),
         secrets: Secrets::new(config.secret_key.expose()),
         config,
