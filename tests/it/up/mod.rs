@@ -1,4 +1,5 @@
 //! The single-machine stack.
 
+mod compose;
 mod s3;
 mod servers;
