@@ -37,7 +37,8 @@ fn the_compose_file_is_valid_and_names_what_is_not_filled_in() {
     }
 
     let mut empty = compose().unwrap();
-    let output = secrets.iter().fold(empty.args(file), |command, name| command.env_remove(name)).output().unwrap();
+    let output =
+        secrets.iter().fold(empty.args(file), |command, name| command.env_remove(name)).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && error.contains("see .env.example"), "{error}");
 }
