@@ -24,3 +24,5 @@ CREATE TABLE login_failures (
     failed_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX login_failures_recent ON login_failures (lower(email), failed_at);
+-- Clearing away what no longer counts.
+CREATE INDEX login_failures_age ON login_failures (failed_at);

@@ -5,16 +5,20 @@
 //! - [`batch`]: how much gold a batch gets, which, and where
 //! - [`scoring`]: an annotation held against a gold task's expected result
 //! - [`event`]: what Label Studio tells us of annotations
+//! - [`fields`]: what callers may say of a resource; [`check`]: the rules' vocabulary; [`time`]: how times are written
 //! - [`source`]: which S3 objects are images, and what a task shows
 
 pub mod batch;
+pub mod check;
 pub mod event;
+pub mod fields;
 pub mod fleet;
 pub mod ids;
 pub mod scoring;
 pub mod secrets;
 pub mod source;
 pub mod states;
+pub mod time;
 
 pub use fleet::FleetName;
 pub use ids::*;

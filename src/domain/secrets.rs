@@ -50,13 +50,29 @@ impl Secrets {
         self.derive("database", annotator, version)
     }
 
+    /// A token that only we can have made: the nonce and its proof, 64 hexadecimal digits.
+    pub fn csrf_token(&self, nonce: [u8; 16]) -> String {
+        let nonce = hex::encode(nonce);
+        let proof = self.proof(&format!("labelfleet/csrf/{nonce}"));
+        nonce + proof.get(..32).unwrap_or_default()
+    }
+
+    /// Whether `shown` came from [`Self::csrf_token`].
+    pub fn csrf_token_matches(&self, shown: &str) -> bool {
+        let nonce = shown.get(..32).and_then(|nonce| hex::decode(nonce).ok()?.try_into().ok());
+        nonce.is_some_and(|nonce| self.csrf_token(nonce).as_bytes().ct_eq(shown.as_bytes()).into())
+    }
+
     /// 40 hexadecimal digits: 160 bits.
     fn derive(&self, purpose: &str, annotator: AnnotatorId, version: i32) -> String {
+        self.proof(&format!("labelfleet/{purpose}/{annotator}/{version}")).chars().take(40).collect()
+    }
+
+    fn proof(&self, label: &str) -> String {
         let mut mac =
             <Hmac<Sha256> as KeyInit>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
-        mac.update(format!("labelfleet/{purpose}/{annotator}/{version}").as_bytes());
-        let digest = hex::encode(mac.finalize().into_bytes());
-        digest.chars().take(40).collect()
+        mac.update(label.as_bytes());
+        hex::encode(mac.finalize().into_bytes())
     }
 }
 
@@ -69,6 +85,19 @@ impl std::fmt::Debug for Secrets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn csrf_tokens_are_known_again_and_others_are_not() {
+        let secrets = Secrets::new("k");
+        let token = secrets.csrf_token([7; 16]);
+        assert_eq!(token.len(), 64);
+        assert!(secrets.csrf_token_matches(&token));
+        assert!(!Secrets::new("other").csrf_token_matches(&token));
+        let upper = token.to_uppercase();
+        for forged in ["", "é", &token[1..], &"0".repeat(64), &upper] {
+            assert!(!secrets.csrf_token_matches(forged), "{forged}");
+        }
+    }
 
     #[test]
     fn each_purpose_annotator_and_version_has_its_own_secret() {

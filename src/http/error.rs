@@ -124,6 +124,7 @@ macro_rules! documented {
 
 documented! {
     BadRequest = 400 "Malformed, or not allowed in this state; `details` names the fields",
+    Unauthorized = 401 "Not who they say",
     NotFound = 404 "No such thing",
     Conflict = 409 "Another thing stands in the way",
     TooMany = 429 "Too many attempts; `Retry-After` says when to come back",

@@ -11,9 +11,11 @@
 use std::sync::Arc;
 
 use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware, serve::ListenerExt};
-use sqlx::PgPool;
+use serde::Serialize;
+use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::ToSchema;
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouterExt},
     routes,
@@ -21,16 +23,24 @@ use utoipa_axum::{
 
 use crate::{config::Config, domain::Secrets, queue, s3::S3};
 
+mod annotators;
+mod assignments;
 pub mod auth;
 pub mod error;
 pub mod extract;
+mod gold_tasks;
 pub mod images;
+mod labeling_configs;
 pub mod metrics;
 pub mod observe;
 pub mod openapi;
 pub mod page;
+mod reconcile;
+mod roles;
+mod settings;
 pub mod system;
 pub mod webhook;
+mod workflows;
 
 pub use error::{ApiError, ApiResult};
 pub use extract::{Form, Id, Json, Query};
@@ -59,6 +69,22 @@ impl AppState {
             config: Arc::new(config),
         }
     }
+
+    /// A connection for a plain read.
+    async fn db(&self) -> sqlx::Result<PoolConnection<Postgres>> {
+        self.pool.acquire().await
+    }
+}
+
+/// That something was done.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Done {
+    #[schema(example = true)]
+    success: bool,
+}
+
+impl Done {
+    pub const SUCCESS: Self = Self { success: true };
 }
 
 /// Without a session: each of these has a credential of its own, or needs none.
@@ -69,28 +95,40 @@ fn open_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(metrics::metrics_text))
         .routes(routes!(images::image))
         .routes(routes!(webhook::webhook).layer(DefaultBodyLimit::max(webhook::BODY_LIMIT)))
+        .routes(routes!(auth::get_csrf))
+        .routes(routes!(auth::log_in))
+        .routes(routes!(auth::log_out))
+        .routes(routes!(auth::get_session))
+        .routes(routes!(annotators::report_token))
 }
 
+/// For those with a session.
 fn closed_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-}
-
-fn routes() -> (Router<AppState>, utoipa::openapi::OpenApi) {
-    let (router, mut document) = open_routes().merge(closed_routes()).split_for_parts();
-    openapi::complete(&mut document);
-    (router, document)
+        .merge(roles::routes())
+        .merge(labeling_configs::routes())
+        .merge(gold_tasks::routes())
+        .merge(workflows::routes())
+        .merge(annotators::routes())
+        .merge(assignments::routes())
+        .merge(settings::routes())
+        .routes(routes!(reconcile::run_reconcile))
 }
 
 /// The OpenAPI document of [`router`].
 pub fn document() -> utoipa::openapi::OpenApi {
-    routes().1
+    let mut document = open_routes().merge(closed_routes()).into_openapi();
+    openapi::complete(&mut document);
+    document
 }
 
 pub fn router(state: AppState) -> Router {
     metrics::recorder();
-    let (router, document) = routes();
-    let document = Json(Arc::new(document));
-    router
+    let document = Json(Arc::new(document()));
+    let door = middleware::from_fn_with_state(state.clone(), auth::require_session);
+    let closed = Router::from(closed_routes()).route_layer(door);
+    Router::from(open_routes())
+        .merge(closed)
         .route("/api/openapi.json", axum::routing::get(async move || document.clone()))
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "there is no such path"))
         .method_not_allowed_fallback(async || {

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::{ApiResult, AppState, extract};
 use crate::{
     domain::{AnnotatorId, EventSource, event::from_webhook},
-    ops::{Error, annotator_secret, ingest},
+    ops::{Error, annotator_secret, ingest, input::parse_json},
 };
 
 /// A brush mask of a large image is some megabytes.
@@ -44,7 +44,7 @@ pub async fn webhook(
     let annotator = annotator.ok_or(Error::Unauthorized("X-Annotator-Id must name an annotator"))?;
     annotator_secret::check(&state.pool, &state.secrets, annotator, secret).await?;
     let body = extract::whole(body)?;
-    let payload: Value = extract::parse_json(&body)?;
+    let payload: Value = parse_json(&body)?;
     let events =
         from_webhook(&payload).map_err(|bad| Error::invalid(bad.path, format!("must be {}", bad.wanted)))?;
     if !events.is_empty() {

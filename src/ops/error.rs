@@ -1,6 +1,6 @@
 //! The one error type behind every surface; `http` gives it its envelope and status.
 
-use serde::Serialize;
+pub use crate::domain::check::Issue;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -31,15 +31,6 @@ pub enum Error {
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// One bad field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Issue {
-    /// Where, as a path into the body: `annotators[2].email`.
-    pub path: String,
-    /// What is wanted there.
-    pub message: String,
-}
 
 impl Error {
     /// One bad field.

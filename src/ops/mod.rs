@@ -1,9 +1,20 @@
 //! Use cases: one function, one transaction: a decision of `domain`, writes by `store`, jobs by `queue`.
 
 pub mod annotator_secret;
+pub mod annotators;
 pub mod assign;
+pub mod assignments;
+pub mod auth;
 pub mod error;
+pub mod gold_tasks;
 pub mod ingest;
+pub mod input;
 pub mod jobs;
+pub mod labeling_configs;
+mod passwords;
+pub mod reconcile;
+pub mod roles;
+pub mod settings;
+pub mod workflows;
 
 pub use error::{Error, Issue, Result};

@@ -3,18 +3,26 @@
 
 pub mod annotations;
 pub mod annotator_secrets;
+pub mod annotators;
 pub mod assigning;
+pub mod assignment_views;
 pub mod assignments;
 pub mod exports;
 pub mod gold;
+pub mod gold_tasks;
 pub mod images;
 pub mod instance_databases;
 pub mod instances;
+pub mod labeling_configs;
 mod page;
 pub mod publishing;
 pub mod reconciling;
+pub mod roles;
+pub mod settings;
 pub mod sources;
 pub mod tasks;
+pub mod users;
+pub mod workflows;
 
 pub use page::{Page, Slice};
 

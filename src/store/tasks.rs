@@ -74,3 +74,24 @@ pub async fn take_available(
     .collect();
     Ok(ids.into_iter().filter(|id| taken.contains(id)).map(TaskId).collect())
 }
+
+/// Takes images of a former source out of the pool, as far as nobody ever got them. Needs the workflow's lock:
+/// nobody reserves them meanwhile.
+pub async fn forget_unassigned_outside(
+    db: &mut PgConnection,
+    lock: &Held,
+    workflow: WorkflowId,
+    prefix: &str,
+) -> sqlx::Result<u64> {
+    debug_assert_eq!(lock.key(), Key::Workflow(workflow.0));
+    let forgotten = sqlx::query!(
+        "DELETE FROM tasks
+         WHERE workflow_id = $1 AND status = 'available' AND origin = 's3' AND NOT starts_with(image_key, $2)
+           AND NOT EXISTS (SELECT FROM assignment_tasks WHERE task_id = tasks.id)",
+        workflow.0,
+        prefix
+    )
+    .execute(db)
+    .await?;
+    Ok(forgotten.rows_affected())
+}

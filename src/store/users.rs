@@ -1,0 +1,136 @@
+//! Users, their sessions, and failed logins.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, postgres::types::PgInterval};
+
+use crate::domain::{UserId, UserRole};
+
+/// Who may log in.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    pub id: UserId,
+    pub password_hash: String,
+}
+
+pub async fn credentials(db: &mut PgConnection, email: &str) -> sqlx::Result<Option<Credentials>> {
+    sqlx::query_as!(
+        Credentials,
+        r#"SELECT id AS "id: UserId", password_hash FROM users WHERE lower(email) = lower($1)"#,
+        email
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Creates an administrator or gives them a new password, which ends their sessions.
+pub async fn put_admin(db: &mut PgConnection, email: &str, password_hash: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "WITH admin AS (
+             INSERT INTO users (email, password_hash, role) VALUES ($1, $2, 'admin')
+             ON CONFLICT (lower(email)) DO UPDATE SET password_hash = excluded.password_hash, role = 'admin'
+             RETURNING id
+         )
+         DELETE FROM sessions USING admin WHERE user_id = admin.id",
+        email,
+        password_hash
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub async fn exist(db: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM users) AS "any!""#).fetch_one(db).await
+}
+
+/// Whose session it is.
+#[derive(Debug, Clone)]
+pub struct SessionUser {
+    pub id: UserId,
+    pub email: String,
+    pub role: UserRole,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Opens a session and clears away expired ones. Only the token's hash is kept.
+pub async fn open_session(
+    db: &mut PgConnection,
+    token_sha256: &[u8],
+    user: UserId,
+    expires_at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM sessions WHERE expires_at <= now()").execute(&mut *db).await?;
+    sqlx::query!(
+        "INSERT INTO sessions (token_sha256, user_id, expires_at) VALUES ($1, $2, $3)",
+        token_sha256,
+        user.0,
+        expires_at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub async fn session(db: &mut PgConnection, token_sha256: &[u8]) -> sqlx::Result<Option<SessionUser>> {
+    sqlx::query_as!(
+        SessionUser,
+        r#"SELECT users.id AS "id: UserId", email, role AS "role: UserRole", expires_at
+           FROM sessions JOIN users ON users.id = user_id
+           WHERE token_sha256 = $1 AND expires_at > now()"#,
+        token_sha256
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub async fn close_session(db: &mut PgConnection, token_sha256: &[u8]) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM sessions WHERE token_sha256 = $1", token_sha256).execute(db).await?;
+    Ok(())
+}
+
+/// Counts an attempt as failed until it is known better, and clears away old ones.
+pub async fn record_attempt(db: &mut PgConnection, email: &str, window: Duration) -> sqlx::Result<i64> {
+    sqlx::query!("DELETE FROM login_failures WHERE failed_at <= now() - $1::interval", interval(window)?)
+        .execute(&mut *db)
+        .await?;
+    sqlx::query_scalar!("INSERT INTO login_failures (email) VALUES ($1) RETURNING id", email)
+        .fetch_one(db)
+        .await
+}
+
+/// Failed logins with this email within the window.
+#[derive(Debug, Clone, Copy)]
+pub struct Failures {
+    pub count: i64,
+    pub oldest: Option<DateTime<Utc>>,
+}
+
+pub async fn failures(db: &mut PgConnection, email: &str, window: Duration) -> sqlx::Result<Failures> {
+    sqlx::query_as!(
+        Failures,
+        r#"SELECT count(*) AS "count!", min(failed_at) AS oldest FROM login_failures
+           WHERE lower(email) = lower($1) AND failed_at > now() - $2::interval"#,
+        email,
+        interval(window)?
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Takes one attempt back.
+pub async fn forget_attempt(db: &mut PgConnection, id: i64) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM login_failures WHERE id = $1", id).execute(db).await?;
+    Ok(())
+}
+
+/// After a success nothing counts any more.
+pub async fn forget_failures(db: &mut PgConnection, email: &str) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM login_failures WHERE lower(email) = lower($1)", email).execute(db).await?;
+    Ok(())
+}
+
+fn interval(duration: Duration) -> sqlx::Result<PgInterval> {
+    PgInterval::try_from(duration).map_err(sqlx::Error::Encode)
+}

@@ -1,0 +1,251 @@
+//! Workflows as operators keep them: fields, totals of the pool, and the chain they stand in.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{PgConnection, types::Json};
+use utoipa::ToSchema;
+
+use super::{Page, Slice, labeling_configs::LabelingConfigRef, roles::RoleRef};
+use crate::domain::{LabelingConfigId, RejectionMode, RoleId, WorkflowId, fields::WorkflowFields, time};
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Workflow {
+    #[schema(value_type = i64)]
+    pub id: WorkflowId,
+    pub name: String,
+    #[schema(value_type = Option<i64>)]
+    pub role_id: Option<RoleId>,
+    #[schema(value_type = Option<i64>)]
+    pub labeling_config_id: Option<LabelingConfigId>,
+    #[schema(value_type = Option<i64>)]
+    pub previous_workflow_id: Option<WorkflowId>,
+    pub s3_source_path: String,
+    pub s3_export_path: String,
+    pub images_per_project: i32,
+    pub max_projects: Option<i32>,
+    pub estimated_time_minutes: Option<i32>,
+    pub auto_assign: bool,
+    pub gold_standard_rate: f64,
+    pub shuffle_images: bool,
+    pub is_active: bool,
+    /// Images that no batch holds or held.
+    pub total_images_available: i64,
+    /// Images that were handed out, finished ones included.
+    pub total_images_assigned: i64,
+    #[schema(inline)]
+    pub rejection_mode: RejectionMode,
+    pub rejection_archive_bucket: Option<String>,
+    #[schema(value_type = Option<i64>)]
+    pub rejection_route_workflow_id: Option<WorkflowId>,
+    pub rejection_return_to_original: bool,
+    pub rejection_flag_annotator: bool,
+    pub max_rework_iterations: Option<i32>,
+    #[serde(serialize_with = "time::millis")]
+    pub created_at: DateTime<Utc>,
+    #[schema(value_type = Option<RoleRef>)]
+    pub role: Option<Json<RoleRef>>,
+    #[schema(value_type = Option<LabelingConfigRef>)]
+    pub labeling_config: Option<Json<LabelingConfigRef>>,
+}
+
+/// A workflow in a chain.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChainLink {
+    #[schema(value_type = i64)]
+    pub id: WorkflowId,
+    pub name: String,
+    #[schema(value_type = Option<i64>)]
+    pub previous_workflow_id: Option<WorkflowId>,
+    pub is_active: bool,
+}
+
+/// A page of workflows, or one. The totals of all its rows come in one grouped count over an index.
+async fn select(
+    db: &mut PgConnection,
+    id: Option<WorkflowId>,
+    page: Page,
+) -> sqlx::Result<Vec<Workflow>> {
+    sqlx::query_as!(
+        Workflow,
+        r#"WITH page AS (
+               SELECT * FROM workflows WHERE $1::bigint IS NULL OR id = $1 ORDER BY id LIMIT $2 OFFSET $3
+           ), totals AS (
+               SELECT workflow_id, count(*) FILTER (WHERE status = 'available') AS available,
+                      count(*) FILTER (WHERE status <> 'available') AS assigned
+               FROM tasks WHERE workflow_id IN (SELECT id FROM page) GROUP BY workflow_id
+           )
+           SELECT page.id AS "id: WorkflowId", page.name, page.role_id AS "role_id: RoleId",
+                  page.labeling_config_id AS "labeling_config_id: LabelingConfigId",
+                  previous_workflow_id AS "previous_workflow_id: WorkflowId", s3_source_path, s3_export_path,
+                  images_per_project, max_projects, estimated_time_minutes, auto_assign, gold_standard_rate,
+                  shuffle_images, is_active, COALESCE(available, 0) AS "total_images_available!",
+                  COALESCE(assigned, 0) AS "total_images_assigned!",
+                  rejection_mode AS "rejection_mode: RejectionMode", rejection_archive_bucket,
+                  rejection_route_workflow_id AS "rejection_route_workflow_id: WorkflowId",
+                  rejection_return_to_original, rejection_flag_annotator, max_rework_iterations,
+                  page.created_at,
+                  CASE WHEN roles.id IS NOT NULL THEN
+                      jsonb_build_object('id', roles.id, 'name', roles.name, 'color', roles.color)
+                  END AS "role: Json<RoleRef>",
+                  CASE WHEN labeling_configs.id IS NOT NULL THEN
+                      jsonb_build_object('id', labeling_configs.id, 'name', labeling_configs.name)
+                  END AS "labeling_config: Json<LabelingConfigRef>"
+           FROM page
+           LEFT JOIN totals ON totals.workflow_id = page.id
+           LEFT JOIN roles ON roles.id = page.role_id
+           LEFT JOIN labeling_configs ON labeling_configs.id = page.labeling_config_id
+           ORDER BY page.id"#,
+        id.map(|id| id.0),
+        page.limit,
+        page.offset
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub async fn list(db: &mut PgConnection, page: Page) -> sqlx::Result<Slice<Workflow>> {
+    let total =
+        sqlx::query_scalar!(r#"SELECT count(*) AS "total!" FROM workflows"#).fetch_one(&mut *db).await?;
+    Ok(Slice { rows: select(db, None, page).await?, total })
+}
+
+pub async fn get(db: &mut PgConnection, id: WorkflowId) -> sqlx::Result<Option<Workflow>> {
+    Ok(select(db, Some(id), Page { limit: 1, offset: 0 }).await?.pop())
+}
+
+/// [`get`], and nobody changes it before the transaction ends.
+pub async fn get_locked(db: &mut PgConnection, id: WorkflowId) -> sqlx::Result<Option<Workflow>> {
+    sqlx::query!("SELECT FROM workflows WHERE id = $1 FOR NO KEY UPDATE", id.0)
+        .fetch_optional(&mut *db)
+        .await?;
+    get(db, id).await
+}
+
+/// The chain that a workflow stands in: from its origin, through itself, to all that follows, nearest first.
+pub async fn chain(db: &mut PgConnection, id: WorkflowId) -> sqlx::Result<Vec<ChainLink>> {
+    sqlx::query_as!(
+        ChainLink,
+        r#"WITH RECURSIVE before AS (
+               SELECT id, previous_workflow_id, 0 AS step FROM workflows WHERE id = $1
+               UNION ALL
+               SELECT workflows.id, workflows.previous_workflow_id, before.step - 1
+               FROM before JOIN workflows ON workflows.id = before.previous_workflow_id
+           ) CYCLE id SET is_cycle USING path,
+           after AS (
+               SELECT $1::bigint AS id, 0 AS step
+               UNION ALL
+               SELECT workflows.id, after.step + 1
+               FROM after JOIN workflows ON workflows.previous_workflow_id = after.id
+           ) CYCLE id SET is_cycle USING path,
+           steps AS (
+               SELECT id, step FROM before WHERE NOT is_cycle
+               UNION SELECT id, step FROM after WHERE NOT is_cycle
+           )
+           SELECT workflows.id AS "id: WorkflowId", workflows.name,
+                  workflows.previous_workflow_id AS "previous_workflow_id: WorkflowId", workflows.is_active
+           FROM (SELECT id, min(step) AS step FROM steps GROUP BY id) AS chain
+           JOIN workflows ON workflows.id = chain.id
+           ORDER BY chain.step, workflows.id"#,
+        id.0
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Whether `id` is `start` or lies upstream of it: making `start` its upstream would close a circle.
+pub async fn is_upstream(db: &mut PgConnection, id: WorkflowId, start: WorkflowId) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"WITH RECURSIVE upstream AS (
+               SELECT id, previous_workflow_id FROM workflows WHERE id = $2
+               UNION
+               SELECT workflows.id, workflows.previous_workflow_id
+               FROM upstream JOIN workflows ON workflows.id = upstream.previous_workflow_id
+           )
+           SELECT EXISTS (SELECT FROM upstream WHERE id = $1) AS "found!""#,
+        id.0,
+        start.0
+    )
+    .fetch_one(db)
+    .await
+}
+
+pub async fn insert(db: &mut PgConnection, fields: &WorkflowFields) -> sqlx::Result<WorkflowId> {
+    sqlx::query_scalar!(
+        r#"INSERT INTO workflows
+               (name, role_id, labeling_config_id, previous_workflow_id, s3_source_path, s3_export_path,
+                images_per_project, max_projects, estimated_time_minutes, auto_assign, gold_standard_rate,
+                shuffle_images, is_active, rejection_mode, rejection_archive_bucket,
+                rejection_route_workflow_id, rejection_return_to_original, rejection_flag_annotator,
+                max_rework_iterations)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+           RETURNING id AS "id: WorkflowId""#,
+        fields.name,
+        fields.role_id.map(|id| id.0),
+        fields.labeling_config_id.map(|id| id.0),
+        fields.previous_workflow_id.map(|id| id.0),
+        fields.s3_source_path,
+        fields.s3_export_path,
+        fields.images_per_project,
+        fields.max_projects,
+        fields.estimated_time_minutes,
+        fields.auto_assign,
+        fields.gold_standard_rate,
+        fields.shuffle_images,
+        fields.is_active,
+        fields.rejection_mode.as_str(),
+        fields.rejection_archive_bucket,
+        fields.rejection_route_workflow_id.map(|id| id.0),
+        fields.rejection_return_to_original,
+        fields.rejection_flag_annotator,
+        fields.max_rework_iterations
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Writes the fields. A new source path is listed from its start.
+pub async fn update(db: &mut PgConnection, id: WorkflowId, fields: &WorkflowFields) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE workflows
+         SET name = $2, role_id = $3, labeling_config_id = $4, previous_workflow_id = $5, s3_source_path = $6,
+             s3_export_path = $7, images_per_project = $8, max_projects = $9, estimated_time_minutes = $10,
+             auto_assign = $11, gold_standard_rate = $12, shuffle_images = $13, is_active = $14,
+             rejection_mode = $15, rejection_archive_bucket = $16, rejection_route_workflow_id = $17,
+             rejection_return_to_original = $18, rejection_flag_annotator = $19, max_rework_iterations = $20,
+             sync_cursor = CASE WHEN s3_source_path = $6 THEN sync_cursor END,
+             synced_at = CASE WHEN s3_source_path = $6 THEN synced_at END,
+             updated_at = now()
+         WHERE id = $1",
+        id.0,
+        fields.name,
+        fields.role_id.map(|id| id.0),
+        fields.labeling_config_id.map(|id| id.0),
+        fields.previous_workflow_id.map(|id| id.0),
+        fields.s3_source_path,
+        fields.s3_export_path,
+        fields.images_per_project,
+        fields.max_projects,
+        fields.estimated_time_minutes,
+        fields.auto_assign,
+        fields.gold_standard_rate,
+        fields.shuffle_images,
+        fields.is_active,
+        fields.rejection_mode.as_str(),
+        fields.rejection_archive_bucket,
+        fields.rejection_route_workflow_id.map(|id| id.0),
+        fields.rejection_return_to_original,
+        fields.rejection_flag_annotator,
+        fields.max_rework_iterations
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Deletes it with its pool of tasks; false if there was none.
+pub async fn delete(db: &mut PgConnection, id: WorkflowId) -> sqlx::Result<bool> {
+    let deleted = sqlx::query!("DELETE FROM workflows WHERE id = $1", id.0).execute(db).await?;
+    Ok(deleted.rows_affected() == 1)
+}
