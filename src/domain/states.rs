@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 macro_rules! states {
     ($($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),* $(,)? })*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum $name {
             $(#[serde(rename = $text)] $variant,)*
         }
@@ -36,6 +36,18 @@ macro_rules! states {
                 }
             }
         }
+
+        // Derived, it would spell the variants as Rust does: the derive can't read a macro's literals.
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                utoipa::openapi::ObjectBuilder::new()
+                    .schema_type(utoipa::openapi::schema::Type::String)
+                    .enum_values(Some([$($text),*]))
+                    .into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
 
         // Lets a `text` column be read with `column as "column: State"`.
         impl sqlx::Type<sqlx::Postgres> for $name {

@@ -42,6 +42,9 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
             if operation.security.is_none() {
                 add(operation, "401", "The session is missing or invalid");
             }
+            if operation.request_body.is_some() {
+                add(operation, "413", "The body is too large");
+            }
             add(operation, "500", "Our fault; the log has the cause");
             add(operation, "503", "The database can't be reached; nothing was changed");
         }

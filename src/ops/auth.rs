@@ -94,3 +94,9 @@ pub async fn ensure_admin(queue: &queue::Client, email: &str, password: &Secret)
     let hash = passwords::hash(password.expose().to_owned()).await?;
     Ok(users::put_admin(&mut db, email, &hash).await?)
 }
+
+/// Whether there is anybody who may log in.
+pub async fn has_users(queue: &queue::Client) -> Result<bool> {
+    let mut db = queue.pool().acquire().await?;
+    Ok(users::exist(&mut db).await?)
+}

@@ -6,8 +6,9 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy.toml allows it in test functions, this in what they share")]
 
+mod api;
+mod cli;
 mod labeling;
 mod runtime;
-#[expect(dead_code, reason = "some of its users follow")]
 mod support;
 mod up;

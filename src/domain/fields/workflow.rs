@@ -51,8 +51,9 @@ pub struct WorkflowFields {
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub is_active: bool,
+    /// `none` by default.
     #[serde(default = "no_rejection")]
-    #[schema(inline, default = "none")]
+    #[schema(inline)]
     pub rejection_mode: RejectionMode,
     /// S3 path for archived rejections.
     #[schema(max_length = 1024)]

@@ -1,0 +1,136 @@
+//! `labelfleet jobs`: background jobs for people (tables) and for scripts (`--json`).
+
+use anyhow::Context;
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::Subcommand;
+use labelfleet::{
+    config::Secret,
+    queue::{
+        self, JobId,
+        admin::{self, Job, JobAttempt, JobFilter, JobState},
+    },
+};
+use serde::Serialize;
+use serde_json::json;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The database that holds the jobs.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
+    database_url: Option<Secret>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The newest jobs first.
+    List {
+        /// scheduled, available, running, retryable, completed, cancelled or discarded.
+        #[arg(long)]
+        state: Option<JobState>,
+        /// provision_instance, say.
+        #[arg(long)]
+        kind: Option<String>,
+        #[arg(long)]
+        queue: Option<String>,
+        /// Only jobs with a lower id: the last one of the page before.
+        #[arg(long)]
+        before: Option<i64>,
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=1000))]
+        limit: i64,
+    },
+    /// A job and its attempts that did not complete.
+    Show { id: i64 },
+    /// Make a discarded, cancelled or waiting job due now.
+    Retry { id: i64 },
+    /// Cancel a waiting job.
+    Cancel { id: i64 },
+}
+
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let url = args.database_url.context("DATABASE_URL is not set")?;
+    let pool = super::pool(url.expose(), 1).context("DATABASE_URL")?;
+    let text = match args.command {
+        Command::List { state, kind, queue, before, limit } => {
+            let filter = JobFilter { state, kind, queue, before: before.map(JobId) };
+            let jobs = admin::list(&pool, &filter, limit).await?;
+            if args.json { json(&jobs)? } else { table(&jobs) }
+        }
+        Command::Show { id } => {
+            let job = admin::get(&pool, JobId(id)).await?;
+            let attempts = admin::attempts(&pool, JobId(id)).await?;
+            if args.json {
+                json(&json!({ "job": job, "attempts": attempts }))?
+            } else {
+                detail(&job, &attempts)
+            }
+        }
+        Command::Retry { id } => {
+            // Without a dispatcher: a worker finds the job in Postgres within seconds.
+            changed(&admin::retry(&queue::Client::new(pool), JobId(id)).await?, args.json)?
+        }
+        Command::Cancel { id } => changed(&admin::cancel(&pool, JobId(id)).await?, args.json)?,
+    };
+    Ok(super::print(&text)?)
+}
+
+fn changed(job: &Job, as_json: bool) -> anyhow::Result<String> {
+    if as_json { json(job) } else { Ok(format!("job {} is {}\n", job.id, job.state)) }
+}
+
+fn json(value: &impl Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+fn table(jobs: &[Job]) -> String {
+    let row = |cells: [&str; 7]| {
+        let [id, kind, queue, state, attempt, created, args] = cells;
+        format!("{id:>10}  {kind:<20}  {queue:<10}  {state:<9}  {attempt:>7}  {created:<20}  {args}\n")
+    };
+    let mut text = row(["ID", "KIND", "QUEUE", "STATE", "ATTEMPT", "CREATED", "ARGS"]);
+    for job in jobs {
+        text += &row([
+            &job.id.to_string(),
+            &job.kind,
+            &job.queue,
+            job.state.as_str(),
+            &format!("{}/{}", job.attempt, job.max_attempts),
+            &time(job.created_at),
+            &job.args.to_string(),
+        ]);
+        if let Some(error) = job.last_error.as_ref().filter(|_| job.state != JobState::Completed) {
+            text += &format!("{:>10}  last error: {}\n", "", error.lines().next().unwrap_or_default());
+        }
+    }
+    text
+}
+
+fn detail(job: &Job, attempts: &[JobAttempt]) -> String {
+    let optional = |at: Option<DateTime<Utc>>| at.map_or_else(|| "-".to_owned(), time);
+    let mut lines = vec![
+        format!("job {}: {} {}", job.id, job.kind, job.args),
+        format!("queue       {}", job.queue),
+        format!("state       {}", job.state),
+        format!("attempt     {} of {}", job.attempt, job.max_attempts),
+        format!("created     {}", time(job.created_at)),
+        format!("due         {}", time(job.scheduled_at)),
+        format!("attempted   {}", optional(job.attempted_at)),
+        format!("finalized   {}", optional(job.finalized_at)),
+    ];
+    lines.extend(job.unique_key.iter().map(|key| format!("unique key  {key}")));
+    lines.extend(job.result.iter().map(|result| format!("result      {result}")));
+    for attempt in attempts {
+        lines.push(format!("attempt {}: {} at {}", attempt.attempt, attempt.outcome, time(attempt.finished_at)));
+        let error = attempt.error.iter().flat_map(|error| error.lines());
+        lines.extend(error.map(|line| format!("    {line}")));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}

@@ -1,0 +1,85 @@
+//! The commands, one file each. Errors go to stderr with their causes; missing settings exit with 2, as a wrong
+//! command line does, all else with 1.
+
+mod api;
+mod jobs;
+mod migrate;
+mod openapi;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Parser, Subcommand};
+use labelfleet::{
+    config::{Config, ConfigError},
+    telemetry, up,
+};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+
+/// A fleet of Label Studio instances, one per annotator, and the operation around it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the HTTP API.
+    Api,
+    /// Run everything on this machine: Postgres, Redis, S3, the API and a worker.
+    Up(up::UpArgs),
+    /// Run a whole labeling day before your eyes, on real parts.
+    Demo(up::DemoArgs),
+    /// Run a command with the servers that tests share (TEST_DATABASE_URL, TEST_REDIS_URL, TEST_S3_…).
+    Services(up::ServicesArgs),
+    /// Bring the database's schema up to date.
+    Migrate(migrate::Args),
+    /// Look at background jobs, retry or cancel them.
+    Jobs(jobs::Args),
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+pub async fn run() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::init();
+    let done = match cli.command {
+        Command::Api => api::run().await.map(success),
+        Command::Up(args) => up::up(&args, std::env::vars().collect()).await.map(success),
+        Command::Demo(args) => up::demo(&args, std::env::vars().collect()).await.map(success),
+        Command::Services(args) => up::services(&args).await,
+        Command::Migrate(args) => migrate::run(args).await.map(success),
+        Command::Jobs(args) => jobs::run(args).await.map(success),
+        Command::Openapi => openapi::run().map(success),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+    })
+}
+
+fn success((): ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
+
+fn config() -> anyhow::Result<Config> {
+    Ok(Config::from_env()?)
+}
+
+/// Connects when it is first used, so that the database may come up later and go away in between.
+fn pool(url: &str, connections: u32) -> sqlx::Result<PgPool> {
+    PgPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(5)).connect_lazy(url)
+}
+
+/// Prints to stdout; a reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> io::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}

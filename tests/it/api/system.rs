@@ -1,0 +1,169 @@
+//! Health, version, metrics, the OpenAPI document, and what holds on every path.
+
+use labelfleet::http;
+use reqwest::{Method, header::CONTENT_TYPE};
+use serde_json::{Value, json};
+
+use super::{fields, sorted};
+use crate::support::{api::Api, database::Database};
+
+#[tokio::test]
+async fn health_and_version_are_open() {
+    let database = Database::create().await;
+    let api = Api::start(&database).await;
+    let stranger = api.stranger();
+    let health = stranger.send(Method::GET, "/api/health").await.expect(200);
+    assert_eq!(health, json!({ "status": "ok", "database": "connected" }));
+    let version = stranger.send(Method::GET, "/api/version").await.expect(200);
+    assert_eq!(fields(&version), sorted(&["version", "apiVersion", "features", "node"]));
+    assert_eq!(version["apiVersion"], "v1");
+    assert!(version["features"].as_array().unwrap().contains(&json!("container-orchestration")));
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_template() {
+    let database = Database::create().await;
+    let api = Api::start(&database).await;
+    api.get("/api/roles/4711").await.expect_error(404);
+    api.get("/no/such/path").await.expect_error(404);
+    let metrics = api.get("/metrics").await;
+    assert_eq!(metrics.headers[CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
+    let text = metrics.expect(200);
+    let text = text.as_str().unwrap();
+    let template = r#"http_requests_total{method="GET",route="/api/roles/{id}",status="404"}"#;
+    assert!(text.contains(template), "{text}");
+    assert!(text.contains("http_request_duration_seconds_bucket"), "{text}");
+    assert!(!text.contains("4711") && !text.contains("/no/such/path"), "{text}");
+}
+
+#[tokio::test]
+async fn every_closed_operation_wants_a_session() {
+    let database = Database::create().await;
+    let api = Api::start(&database).await;
+    let stranger = api.stranger();
+    let document = stranger.send(Method::GET, "/api/openapi.json").await.expect(200);
+    let (mut closed, mut open) = (Vec::new(), Vec::new());
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let name = format!("{} {path}", method.to_uppercase());
+            if operation["security"] == json!([{}]) {
+                open.push(name);
+                continue;
+            }
+            let path = path.replace("{id}", "1").replace("{key}", "k");
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let (message, _) = stranger.send(method, &path).await.expect_error(401);
+            assert!(message.contains("log in"), "{name}: {message}");
+            assert!(operation["responses"]["401"].is_object(), "{name} does not document its 401");
+            closed.push(name);
+        }
+    }
+    assert!(closed.len() >= 30, "{closed:?}");
+    open.sort_unstable();
+    let expected = [
+        "GET /api/auth/csrf",
+        "GET /api/auth/session",
+        "GET /api/health",
+        "GET /api/version",
+        "GET /i/{token}",
+        "GET /metrics",
+        "POST /api/annotators/{id}/token",
+        "POST /api/auth/callback/credentials",
+        "POST /api/auth/signout",
+        "POST /api/webhook",
+    ];
+    assert_eq!(open, expected, "whatever is open was opened on purpose");
+}
+
+#[test]
+fn the_openapi_document_is_what_was_agreed() {
+    insta::assert_json_snapshot!(http::document());
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_answered_in_the_envelope() {
+    let database = Database::create().await;
+    let api = Api::start(&database).await;
+    api.get("/").await.expect_error(404);
+    api.get("/api/nothing").await.expect_error(404);
+    api.delete("/api/roles").await.expect_error(405);
+    api.send(api.request(Method::PATCH, "/api/roles/1")).await.expect_error(405);
+}
+
+#[tokio::test]
+async fn requests_carry_an_id() {
+    let database = Database::create().await;
+    let api = Api::start(&database).await;
+    let own = api.request(Method::GET, "/api/health").header("x-request-id", "mine-1");
+    assert_eq!(api.send(own).await.headers["x-request-id"], "mine-1");
+    let bad = api.request(Method::GET, "/api/health").header("x-request-id", "a b");
+    assert_ne!(api.send(bad).await.headers["x-request-id"], "a b");
+}
+
+#[tokio::test]
+async fn settings_hold_any_json() {
+    let database = Database::create().await;
+    let api = Api::start(&database).await;
+    api.get("/api/settings/s3.bucket").await.expect_error(404);
+    let body = json!({ "value": "my-annotation-bucket", "description": "where" });
+    let set = api.put("/api/settings/s3.bucket", body).await.expect(200);
+    assert_eq!(fields(&set), sorted(&["id", "key", "value", "description", "updatedAt"]));
+    assert!(super::is_time(&set["updatedAt"]), "{set}");
+    for value in [json!(null), json!(7.5), json!([1, { "a": [] }]), json!("text"), json!(false)] {
+        let set = api.put("/api/settings/s3.bucket", json!({ "value": value })).await.expect(200);
+        assert_eq!((&set["value"], &set["description"]), (&value, &json!("where")));
+        assert_eq!(api.get("/api/settings/s3.bucket").await.expect(200), set);
+    }
+    assert_eq!(api.put("/api/settings/x", json!({})).await.expect_error(400).1, ["value"]);
+    let long = "k".repeat(201);
+    assert_eq!(api.put(&format!("/api/settings/{long}"), json!({ "value": 1 })).await.expect_error(400).1, ["key"]);
+    let list = api.get("/api/settings").await.expect(200);
+    assert_eq!(list["pagination"]["total"], 1);
+    assert_eq!(list["data"][0]["key"], "s3.bucket");
+}
+
+/// Stands for a worker: completes the job that the request waits for.
+#[tokio::test]
+async fn reconcile_answers_the_jobs_report() {
+    let database = Database::create().await;
+    let api = Api::start(&database).await;
+    let report = json!({ "reconciled": 3, "completed": 1, "errors": ["annotator 7: no answer"] });
+    let worker = async {
+        let done = crate::support::wait::until("the job is there", std::time::Duration::from_secs(10), || async {
+            let updated = sqlx::query(
+                "UPDATE jobs SET state = 'completed', attempt = 1, result = $1, finalized_at = now()
+                 WHERE kind = 'reconcile' AND state = 'available'",
+            )
+            .bind(sqlx::types::Json(&report))
+            .execute(&database.pool)
+            .await
+            .unwrap();
+            (updated.rows_affected() == 1).then_some(())
+        });
+        done.await;
+    };
+    let (answer, ()) = tokio::join!(api.post("/api/reconcile", json!({})), worker);
+    assert_eq!(answer.expect(200), report);
+}
+
+#[tokio::test]
+async fn reconcile_says_why_it_failed() {
+    let database = Database::create().await;
+    let api = Api::start(&database).await;
+    let worker = crate::support::wait::until("the job is there", std::time::Duration::from_secs(10), || async {
+        let updated = sqlx::query(
+            "WITH job AS (
+                 UPDATE jobs SET state = 'discarded', attempt = 1, finalized_at = now()
+                 WHERE kind = 'reconcile' AND state = 'available' RETURNING id)
+             INSERT INTO job_attempts (job_id, attempt, outcome, error)
+             SELECT id, 1, 'discard', 'the fleet is on fire' FROM job",
+        )
+        .execute(&database.pool)
+        .await
+        .unwrap();
+        (updated.rows_affected() == 1).then_some(())
+    });
+    let (answer, ()) = tokio::join!(api.post("/api/reconcile", Value::Null), worker);
+    let (message, _) = answer.expect_error(503);
+    assert!(message.contains("the fleet is on fire"), "{message}");
+}
