@@ -29,6 +29,8 @@ pub enum Key {
     /// Making the template database of a Label Studio version.
     Template,
     Reconcile,
+    /// Counting the failed logins with an email, by the email's hash.
+    Login(i64),
 }
 
 impl Key {
@@ -44,6 +46,7 @@ impl Key {
             Self::Template => (6, 0),
             Self::Reconcile => (7, 0),
             Self::AssignTo(id) => (8, id),
+            Self::Login(hash) => (9, hash),
         };
         // "LF" in the high half keeps clear of other users of the same database.
         (0x4C46_0000 | class, id as i32)

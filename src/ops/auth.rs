@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{Error, Result, passwords};
 use crate::{
     config::Secret,
+    lock::{Key, lock_in},
     queue,
     store::users::{self, SessionUser},
 };
@@ -28,23 +29,7 @@ pub async fn log_in(queue: &queue::Client, email: &str, password: String) -> Res
     if email.chars().count() > 254 || password.len() > 1024 || email.contains('\0') {
         return Err(refused());
     }
-    let mut db = queue.pool().acquire().await?;
-    // Counted before it is looked at: of many at once no more than the limit get through.
-    let attempt = users::record_attempt(&mut db, email, WINDOW).await?;
-    let failures = users::failures(&mut db, email, WINDOW).await?;
-    if failures.count > MAX_FAILURES {
-        users::forget_attempt(&mut db, attempt).await?;
-        let left = failures.oldest.map_or(WINDOW, |oldest| {
-            let passed = (Utc::now() - oldest).to_std().unwrap_or_default();
-            WINDOW.saturating_sub(passed)
-        });
-        return Err(Error::TooMany {
-            message: "too many failed logins with this email",
-            retry_after_secs: left.as_secs().max(1),
-        });
-    }
-    let known = users::credentials(&mut db, email).await?;
-    drop(db);
+    let known = admit(queue, email).await?;
     let Some(user) = known else {
         // As long as a wrong password takes, so that the time tells nobody which emails are known.
         passwords::hash(password).await?;
@@ -62,6 +47,31 @@ pub async fn log_in(queue: &queue::Client, email: &str, password: String) -> Res
     users::open_session(&mut tx, &digest(&session.token), user.id, session.expires_at).await?;
     tx.commit().await?;
     Ok(session)
+}
+
+/// Counts the attempt as failed before it is looked at, so that of many at once no more than the limit get
+/// through; a success takes that back. Answers whose email it is.
+async fn admit(queue: &queue::Client, email: &str) -> Result<Option<users::Credentials>> {
+    let mut tx = queue.begin().await?;
+    lock_in(&mut tx, Key::Login(email_hash(email))).await?;
+    let failures = users::failures(&mut tx, email, WINDOW).await?;
+    if failures.count >= MAX_FAILURES {
+        let passed = failures.oldest.map(|oldest| (Utc::now() - oldest).to_std().unwrap_or_default());
+        return Err(Error::TooMany {
+            message: "too many failed logins with this email",
+            retry_after_secs: WINDOW.saturating_sub(passed.unwrap_or_default()).as_secs().max(1),
+        });
+    }
+    users::record_failure(&mut tx, email, WINDOW).await?;
+    let known = users::credentials(&mut tx, email).await?;
+    tx.commit().await?;
+    Ok(known)
+}
+
+/// The same for all spellings of an email that count together.
+fn email_hash(email: &str) -> i64 {
+    let [a, b, c, d, e, f, g, h, ..] = digest(&email.to_lowercase());
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 fn refused() -> Error {

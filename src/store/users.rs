@@ -90,14 +90,13 @@ pub async fn close_session(db: &mut PgConnection, token_sha256: &[u8]) -> sqlx::
     Ok(())
 }
 
-/// Counts an attempt as failed until it is known better, and clears away old ones.
-pub async fn record_attempt(db: &mut PgConnection, email: &str, window: Duration) -> sqlx::Result<i64> {
+/// Keeps a failed login, and clears away those that no longer count.
+pub async fn record_failure(db: &mut PgConnection, email: &str, window: Duration) -> sqlx::Result<()> {
     sqlx::query!("DELETE FROM login_failures WHERE failed_at <= now() - $1::interval", interval(window)?)
         .execute(&mut *db)
         .await?;
-    sqlx::query_scalar!("INSERT INTO login_failures (email) VALUES ($1) RETURNING id", email)
-        .fetch_one(db)
-        .await
+    sqlx::query!("INSERT INTO login_failures (email) VALUES ($1)", email).execute(db).await?;
+    Ok(())
 }
 
 /// Failed logins with this email within the window.
@@ -117,12 +116,6 @@ pub async fn failures(db: &mut PgConnection, email: &str, window: Duration) -> s
     )
     .fetch_one(db)
     .await
-}
-
-/// Takes one attempt back.
-pub async fn forget_attempt(db: &mut PgConnection, id: i64) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM login_failures WHERE id = $1", id).execute(db).await?;
-    Ok(())
 }
 
 /// After a success nothing counts any more.
