@@ -124,7 +124,12 @@ fn detail(job: &Job, attempts: &[JobAttempt]) -> String {
     lines.extend(job.unique_key.iter().map(|key| format!("unique key  {key}")));
     lines.extend(job.result.iter().map(|result| format!("result      {result}")));
     for attempt in attempts {
-        lines.push(format!("attempt {}: {} at {}", attempt.attempt, attempt.outcome, time(attempt.finished_at)));
+        lines.push(format!(
+            "attempt {}: {} at {}",
+            attempt.attempt,
+            attempt.outcome,
+            time(attempt.finished_at)
+        ));
         let error = attempt.error.iter().flat_map(|error| error.lines());
         lines.extend(error.map(|line| format!("    {line}")));
     }

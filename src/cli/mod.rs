@@ -73,7 +73,10 @@ fn config() -> anyhow::Result<Config> {
 
 /// Connects when it is first used, so that the database may come up later and go away in between.
 fn pool(url: &str, connections: u32) -> sqlx::Result<PgPool> {
-    PgPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(5)).connect_lazy(url)
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_lazy(url)
 }
 
 /// Prints to stdout; a reader that has seen enough (`| head`) is no error.

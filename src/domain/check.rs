@@ -29,7 +29,11 @@ impl Checks {
         let filled = *length.start() == 0 || !text.trim().is_empty();
         self.require(path, filled && length.contains(&text.chars().count()), {
             let (least, most) = (length.start(), length.end());
-            if *least == 0 { format!("at most {most} characters") } else { format!("{least} to {most} characters") }
+            if *least == 0 {
+                format!("at most {most} characters")
+            } else {
+                format!("{least} to {most} characters")
+            }
         });
         self.require(path, !text.contains('\0'), "must not contain the character U+0000");
     }
@@ -41,7 +45,11 @@ impl Checks {
     }
 
     pub fn within<T: PartialOrd + Display>(&mut self, path: &str, value: T, range: RangeInclusive<T>) {
-        self.require(path, range.contains(&value), format!("must be from {} to {}", range.start(), range.end()));
+        self.require(
+            path,
+            range.contains(&value),
+            format!("must be from {} to {}", range.start(), range.end()),
+        );
     }
 
     pub fn at_least<T: PartialOrd + Display>(&mut self, path: &str, value: Option<T>, least: T) {
@@ -84,7 +92,9 @@ mod tests {
         for good in ["a@b.co", "alice.smith+x@fleet.local", "o'neil@mail.example.com"] {
             assert!(is_email(good), "{good}");
         }
-        for bad in ["", "alice", "@b.co", "a@", "a@b", "a b@c.de", "a@b..co", ".a@b.co", "a@-b.co", "a@b@c.de\n"] {
+        for bad in
+            ["", "alice", "@b.co", "a@", "a@b", "a b@c.de", "a@b..co", ".a@b.co", "a@-b.co", "a@b@c.de\n"]
+        {
             assert!(!is_email(bad), "{bad}");
         }
     }

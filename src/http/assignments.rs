@@ -23,9 +23,7 @@ use crate::{
 };
 
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(list_assignments))
-        .routes(routes!(get_assignment, cancel_assignment))
+    OpenApiRouter::new().routes(routes!(list_assignments)).routes(routes!(get_assignment, cancel_assignment))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -160,7 +160,8 @@ pub async fn require_session(
         Some(token) => ops::auth::session(&state.queue, &token).await?,
         None => None,
     };
-    let user = user.ok_or(Error::Unauthorized("Unauthorized: log in first, the session is missing or invalid"))?;
+    let user =
+        user.ok_or(Error::Unauthorized("Unauthorized: log in first, the session is missing or invalid"))?;
     request.extensions_mut().insert(user);
     Ok(next.run(request).await)
 }
@@ -247,7 +248,9 @@ mod tests {
         for url in ["/", "/workflows?x=1", "https://fleet.example", "https://fleet.example/a"] {
             assert!(is_ours(ours, url), "{url}");
         }
-        for url in ["//evil.example", "/\\evil.example", "https://evil.example", "https://fleet.example.evil", "x"] {
+        for url in
+            ["//evil.example", "/\\evil.example", "https://evil.example", "https://fleet.example.evil", "x"]
+        {
             assert!(!is_ours(ours, url), "{url}");
         }
     }

@@ -18,9 +18,11 @@ use crate::{
 };
 
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(list_gold_tasks, create_gold_task))
-        .routes(routes!(get_gold_task, update_gold_task, delete_gold_task))
+    OpenApiRouter::new().routes(routes!(list_gold_tasks, create_gold_task)).routes(routes!(
+        get_gold_task,
+        update_gold_task,
+        delete_gold_task
+    ))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

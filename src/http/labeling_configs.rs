@@ -19,9 +19,11 @@ use crate::{
 };
 
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(list_labeling_configs, create_labeling_config))
-        .routes(routes!(get_labeling_config, update_labeling_config, delete_labeling_config))
+    OpenApiRouter::new().routes(routes!(list_labeling_configs, create_labeling_config)).routes(routes!(
+        get_labeling_config,
+        update_labeling_config,
+        delete_labeling_config
+    ))
 }
 
 #[utoipa::path(get, path = "/api/labeling-configs", tag = "labeling-configs", params(PageParams),

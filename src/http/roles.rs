@@ -16,9 +16,11 @@ use crate::{
 };
 
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(list_roles, create_role))
-        .routes(routes!(get_role, update_role, delete_role))
+    OpenApiRouter::new().routes(routes!(list_roles, create_role)).routes(routes!(
+        get_role,
+        update_role,
+        delete_role
+    ))
 }
 
 #[utoipa::path(get, path = "/api/roles", tag = "roles", params(PageParams),

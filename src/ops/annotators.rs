@@ -42,11 +42,7 @@ async fn insert(tx: &mut Tx, fields: &AnnotatorFields) -> Result<AnnotatorId> {
     }
 }
 
-pub async fn update(
-    queue: &queue::Client,
-    id: AnnotatorId,
-    changes: AnnotatorChanges,
-) -> Result<Annotator> {
+pub async fn update(queue: &queue::Client, id: AnnotatorId, changes: AnnotatorChanges) -> Result<Annotator> {
     let mut tx = queue.begin().await?;
     let current = annotators::get_locked(&mut tx, id).await?.ok_or(NOT_FOUND)?;
     annotators::update(&mut tx, id, &changes.onto(&current)?).await?;
@@ -61,7 +57,9 @@ pub async fn start(queue: &queue::Client, id: AnnotatorId) -> Result<AnnotatorSt
     if !annotators::begin_start(&mut tx, id).await? {
         let status = annotators::lifecycle(&mut tx, id).await?.ok_or(NOT_FOUND)?.status;
         return Err(Error::Refused(match status {
-            AnnotatorStatus::Stopping => "The annotator's container is still stopping; try again shortly".into(),
+            AnnotatorStatus::Stopping => {
+                "The annotator's container is still stopping; try again shortly".into()
+            }
             status => format!("Annotator already has an active container (status: {status})"),
         }));
     }

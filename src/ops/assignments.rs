@@ -11,12 +11,8 @@ use crate::{
 pub async fn cancel(queue: &queue::Client, id: AssignmentId) -> Result<()> {
     let mut tx = queue.begin().await?;
     if !assignment_views::cancel(&mut tx, id).await? {
-        let assignment =
-            assignment_views::get(&mut tx, id).await?.ok_or(Error::NotFound("Assignment"))?;
-        return Err(Error::Conflict(format!(
-            "Cannot cancel assignment with status: {}",
-            assignment.status
-        )));
+        let assignment = assignment_views::get(&mut tx, id).await?.ok_or(Error::NotFound("Assignment"))?;
+        return Err(Error::Conflict(format!("Cannot cancel assignment with status: {}", assignment.status)));
     }
     Ok(tx.commit().await?)
 }

@@ -21,11 +21,7 @@ pub async fn create(queue: &queue::Client, fields: &GoldTaskFields) -> Result<Go
     Ok(gold)
 }
 
-pub async fn update(
-    queue: &queue::Client,
-    id: GoldTaskId,
-    changes: GoldTaskChanges,
-) -> Result<GoldTask> {
+pub async fn update(queue: &queue::Client, id: GoldTaskId, changes: GoldTaskChanges) -> Result<GoldTask> {
     let mut tx = queue.begin().await?;
     let current = gold_tasks::get_locked(&mut tx, id).await?.ok_or(NOT_FOUND)?;
     gold_tasks::update(&mut tx, id, &changes.onto(&current)?).await?;

@@ -26,11 +26,7 @@ pub async fn create(queue: &queue::Client, fields: &WorkflowFields) -> Result<Wo
     Ok(workflow)
 }
 
-pub async fn update(
-    queue: &queue::Client,
-    id: WorkflowId,
-    changes: WorkflowChanges,
-) -> Result<Workflow> {
+pub async fn update(queue: &queue::Client, id: WorkflowId, changes: WorkflowChanges) -> Result<Workflow> {
     let mut tx = queue.begin().await?;
     let lock = lock_in(&mut tx, Key::Workflow(id.0)).await?;
     let current = workflows::get_locked(&mut tx, id).await?.ok_or(NOT_FOUND)?;

@@ -30,8 +30,7 @@ pub struct RoleRef {
 }
 
 pub async fn list(db: &mut PgConnection, page: Page) -> sqlx::Result<Slice<Role>> {
-    let total =
-        sqlx::query_scalar!(r#"SELECT count(*) AS "total!" FROM roles"#).fetch_one(&mut *db).await?;
+    let total = sqlx::query_scalar!(r#"SELECT count(*) AS "total!" FROM roles"#).fetch_one(&mut *db).await?;
     let rows = sqlx::query_as!(
         Role,
         r#"SELECT id AS "id: RoleId", name, description, color, created_at

@@ -62,11 +62,7 @@ pub struct ChainLink {
 }
 
 /// A page of workflows, or one. The totals of all its rows come in one grouped count over an index.
-async fn select(
-    db: &mut PgConnection,
-    id: Option<WorkflowId>,
-    page: Page,
-) -> sqlx::Result<Vec<Workflow>> {
+async fn select(db: &mut PgConnection, id: Option<WorkflowId>, page: Page) -> sqlx::Result<Vec<Workflow>> {
     sqlx::query_as!(
         Workflow,
         r#"WITH page AS (

@@ -60,7 +60,9 @@ async fn settings_that_are_missing_at_start_are_listed_at_once() {
     let output = labelfleet(None, &["api"]).await;
     assert_eq!(output.status.code(), Some(2));
     let message = String::from_utf8_lossy(&output.stderr);
-    for name in ["DATABASE_URL", "REDIS_URL", "SECRET_KEY", "S3_BUCKET", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+    for name in
+        ["DATABASE_URL", "REDIS_URL", "SECRET_KEY", "S3_BUCKET", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+    {
         assert!(message.contains(name), "{name} is not in {message}");
     }
 }

@@ -24,8 +24,24 @@ const MAX_DEPTH: usize = 64;
 
 /// The tags of Label Studio 1.23 that show a piece of data (its documentation, "Object tags").
 const OBJECT_TAGS: &[&str] = &[
-    "Audio", "AudioPlus", "BitMask", "Chat", "HyperText", "HyperTextLabels", "Image", "List", "MultiChannel",
-    "Paragraphs", "Pdf", "PDF", "Ranker", "ReactCode", "Table", "Text", "TimeSeries", "Video",
+    "Audio",
+    "AudioPlus",
+    "BitMask",
+    "Chat",
+    "HyperText",
+    "HyperTextLabels",
+    "Image",
+    "List",
+    "MultiChannel",
+    "Paragraphs",
+    "Pdf",
+    "PDF",
+    "Ranker",
+    "ReactCode",
+    "Table",
+    "Text",
+    "TimeSeries",
+    "Video",
 ];
 
 impl Fields for LabelingConfigFields {

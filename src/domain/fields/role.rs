@@ -23,7 +23,8 @@ impl Fields for RoleFields {
         checks.text("name", &self.name, 1..=100);
         checks.optional_text("description", self.description.as_deref(), 0..=500);
         let is_color = |text: &str| {
-            text.strip_prefix('#').is_some_and(|hex| hex.len() == 6 && hex.chars().all(|c| c.is_ascii_hexdigit()))
+            text.strip_prefix('#')
+                .is_some_and(|hex| hex.len() == 6 && hex.chars().all(|c| c.is_ascii_hexdigit()))
         };
         checks.require("color", self.color.as_deref().is_none_or(is_color), "must look like #3B82F6");
         checks.done()

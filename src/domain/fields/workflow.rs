@@ -97,7 +97,8 @@ impl Fields for WorkflowFields {
         checks.optional_text("rejectionArchiveBucket", self.rejection_archive_bucket.as_deref(), 0..=1024);
         checks.require(
             "rejectionRouteWorkflowId",
-            self.rejection_mode != RejectionMode::RouteToWorkflow || self.rejection_route_workflow_id.is_some(),
+            self.rejection_mode != RejectionMode::RouteToWorkflow
+                || self.rejection_route_workflow_id.is_some(),
             "is required when rejectionMode is \"route_to_workflow\"",
         );
         checks.at_least("maxReworkIterations", self.max_rework_iterations, 0);

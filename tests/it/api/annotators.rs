@@ -10,9 +10,25 @@ use crate::support::{
 };
 
 const FIELDS: &[&str] = &[
-    "id", "name", "email", "roleId", "status", "containerId", "containerIp", "containerPort", "subdomain",
-    "databaseName", "apiToken", "lsUserId", "notes", "lastActiveAt", "rejectionCount", "reviewedCount",
-    "createdAt", "updatedAt", "role",
+    "id",
+    "name",
+    "email",
+    "roleId",
+    "status",
+    "containerId",
+    "containerIp",
+    "containerPort",
+    "subdomain",
+    "databaseName",
+    "apiToken",
+    "lsUserId",
+    "notes",
+    "lastActiveAt",
+    "rejectionCount",
+    "reviewedCount",
+    "createdAt",
+    "updatedAt",
+    "role",
 ];
 
 async fn set_status(database: &Database, id: i64, status: &str) {
@@ -54,7 +70,8 @@ async fn annotators_from_creation_to_deletion() {
     let database = Database::create().await;
     let api = Api::start(&database).await;
     let role = api.create("/api/roles", json!({ "name": "labeler", "color": "#3B82F6" })).await;
-    let body = json!({ "name": "Alice", "email": "Alice@example.com", "roleId": role, "notes": "left-handed" });
+    let body =
+        json!({ "name": "Alice", "email": "Alice@example.com", "roleId": role, "notes": "left-handed" });
     let alice = api.post("/api/annotators", body.clone()).await.expect(201);
     assert_eq!(fields(&alice), sorted(FIELDS));
     for (field, value) in body.as_object().unwrap() {
@@ -73,13 +90,17 @@ async fn annotators_from_creation_to_deletion() {
     let duplicate = json!({ "name": "Other", "email": "alice@EXAMPLE.com" });
     api.post("/api/annotators", duplicate).await.expect_error(409);
     let bob = api.create_annotator("Bob").await;
-    api.put(&format!("/api/annotators/{bob}"), json!({ "email": "alice@example.com" })).await.expect_error(409);
+    api.put(&format!("/api/annotators/{bob}"), json!({ "email": "alice@example.com" }))
+        .await
+        .expect_error(409);
     let renamed = api.put(&path, json!({ "name": "Alicia", "roleId": null })).await.expect(200);
     assert_eq!((&renamed["name"], &renamed["role"]), (&json!("Alicia"), &Value::Null));
     assert_eq!(renamed["subdomain"], "alice", "a running instance keeps its address");
 
     assert_eq!(api.delete(&path).await.expect(200), json!({ "success": true }));
-    for answer in [api.get(&path).await, api.delete(&path).await, api.put(&path, json!({ "name": "x" })).await] {
+    for answer in
+        [api.get(&path).await, api.delete(&path).await, api.put(&path, json!({ "name": "x" })).await]
+    {
         answer.expect_error(404);
     }
     assert_eq!(api.get("/api/annotators").await.expect(200)["pagination"]["total"], 1);
@@ -99,10 +120,13 @@ async fn subdomains_are_unique_even_when_created_at_once() {
         api.post("/api/annotators", body)
     };
     let created = futures::future::join_all((0..6).map(create)).await;
-    let mut subdomains: Vec<String> =
-        created.into_iter().map(|answer| answer.expect(201)["subdomain"].as_str().unwrap().to_owned()).collect();
+    let mut subdomains: Vec<String> = created
+        .into_iter()
+        .map(|answer| answer.expect(201)["subdomain"].as_str().unwrap().to_owned())
+        .collect();
     subdomains.sort_unstable();
-    let expected = ["ann-o-tator", "ann-o-tator-2", "ann-o-tator-3", "ann-o-tator-4", "ann-o-tator-5", "ann-o-tator-6"];
+    let expected =
+        ["ann-o-tator", "ann-o-tator-2", "ann-o-tator-3", "ann-o-tator-4", "ann-o-tator-5", "ann-o-tator-6"];
     assert_eq!(subdomains, expected);
 }
 
@@ -202,9 +226,8 @@ async fn an_instance_reports_its_token_with_its_own_secret() {
         let request = stranger.request(Method::POST, &format!("/api/annotators/{id}/token"));
         answer(request.header("X-Webhook-Secret", secret).json(&json!({ "token": "abc123" })))
     };
-    let token = || async {
-        api.get(&format!("/api/annotators/{alice}")).await.expect(200)["apiToken"].clone()
-    };
+    let token =
+        || async { api.get(&format!("/api/annotators/{alice}")).await.expect(200)["apiToken"].clone() };
     for (id, secret) in [(alice, "wrong"), (alice, ""), (alice, &*api.webhook_secret(bob)), (999, "wrong")] {
         report(id, secret).await.expect_error(401);
     }

@@ -8,8 +8,22 @@ use super::{fields, is_time, sorted};
 use crate::support::{api::Api, database::Database, factory};
 
 const FIELDS: &[&str] = &[
-    "id", "workflowId", "annotatorId", "lsProjectId", "taskCount", "goldTaskCount", "completedTaskCount", "status",
-    "statusReason", "exportKey", "exportBytes", "exportedAt", "completedAt", "createdAt", "updatedAt", "annotator",
+    "id",
+    "workflowId",
+    "annotatorId",
+    "lsProjectId",
+    "taskCount",
+    "goldTaskCount",
+    "completedTaskCount",
+    "status",
+    "statusReason",
+    "exportKey",
+    "exportBytes",
+    "exportedAt",
+    "completedAt",
+    "createdAt",
+    "updatedAt",
+    "annotator",
     "workflow",
 ];
 
@@ -77,7 +91,8 @@ async fn assignments_are_listed_and_shown_with_all_that_belongs_to_them() {
     ];
     for (query, ids) in cases {
         let list = api.get(&format!("/api/assignments{query}")).await.expect(200);
-        let found: Vec<_> = list["data"].as_array().unwrap().iter().map(|row| row["id"].as_i64().unwrap()).collect();
+        let found: Vec<_> =
+            list["data"].as_array().unwrap().iter().map(|row| row["id"].as_i64().unwrap()).collect();
         assert_eq!(found, ids, "{query}");
     }
     let (_, named) = api.get("/api/assignments?status=lost").await.expect_error(400);
@@ -93,7 +108,15 @@ async fn assignments_are_listed_and_shown_with_all_that_belongs_to_them() {
     let tasks = detail["tasks"].as_array().unwrap();
     assert_eq!(tasks.len(), 5);
     let expected = [
-        "id", "position", "taskId", "goldTaskId", "imageKey", "lsTaskId", "status", "leadTimeMs", "completedAt",
+        "id",
+        "position",
+        "taskId",
+        "goldTaskId",
+        "imageKey",
+        "lsTaskId",
+        "status",
+        "leadTimeMs",
+        "completedAt",
     ];
     assert_eq!(fields(&tasks[0]), sorted(&expected));
     assert_eq!((&tasks[4]["position"], &tasks[4]["status"]), (&json!(4), &json!("open")));
@@ -126,7 +149,8 @@ async fn gold_results_are_shown_with_their_assignment() {
     .unwrap();
     let detail = api.get(&format!("/api/assignments/{id}")).await.expect(200);
     let result = &detail["goldResults"][0];
-    let expected = ["id", "assignmentTaskId", "goldTaskId", "goldTaskName", "score", "details", "evaluatedAt"];
+    let expected =
+        ["id", "assignmentTaskId", "goldTaskId", "goldTaskName", "score", "details", "evaluatedAt"];
     assert_eq!(fields(result), sorted(&expected));
     assert_eq!((&result["score"], &result["goldTaskId"]), (&json!(0.5), &json!(gold)));
     // It was given out: its results keep it.

@@ -26,7 +26,8 @@ async fn a_login_opens_what_is_closed_and_a_logout_closes_it() {
     assert_eq!(api.send(out).await.status, 302);
     api.get("/api/roles").await.expect_error(401);
     assert_eq!(api.get("/api/auth/session").await.expect(200), json!({}));
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM sessions").fetch_one(&database.pool).await.unwrap();
+    let left: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sessions").fetch_one(&database.pool).await.unwrap();
     assert_eq!(left, 0, "the session ends on the server too");
 }
 
@@ -144,6 +145,7 @@ async fn a_new_password_of_the_settings_ends_old_sessions() {
     ensure("another").await;
     api.get("/api/roles").await.expect_error(401);
     api.log_in(ADMIN_EMAIL, "another").await.expect(200);
-    let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&database.pool).await.unwrap();
+    let users: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&database.pool).await.unwrap();
     assert_eq!(users, 1);
 }

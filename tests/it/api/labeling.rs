@@ -69,8 +69,11 @@ async fn lists_come_in_pages() {
     assert_eq!(second["pagination"]["hasMore"], false);
     let past = api.get("/api/roles?offset=9").await.expect(200);
     assert_eq!((past["data"].clone(), &past["pagination"]["total"]), (json!([]), &json!(3)));
-    for (query, field) in [("limit=0", "limit"), ("limit=501", "limit"), ("limit=x", "limit"), ("offset=-1", "offset")] {
-        let lists = ["roles", "labeling-configs", "gold-tasks", "workflows", "annotators", "assignments", "settings"];
+    for (query, field) in
+        [("limit=0", "limit"), ("limit=501", "limit"), ("limit=x", "limit"), ("offset=-1", "offset")]
+    {
+        let lists =
+            ["roles", "labeling-configs", "gold-tasks", "workflows", "annotators", "assignments", "settings"];
         for list in lists {
             let (_, fields) = api.get(&format!("/api/{list}?{query}")).await.expect_error(400);
             assert_eq!(fields, [field], "{list}?{query}");
@@ -128,8 +131,16 @@ async fn gold_tasks_from_creation_to_deletion() {
         "labelingConfigId": config, "category": "animals", "difficulty": "easy"
     });
     let gold = api.post("/api/gold-tasks", body.clone()).await.expect(201);
-    let expected =
-        ["id", "name", "s3ImageKey", "expectedLabels", "labelingConfigId", "category", "difficulty", "createdAt"];
+    let expected = [
+        "id",
+        "name",
+        "s3ImageKey",
+        "expectedLabels",
+        "labelingConfigId",
+        "category",
+        "difficulty",
+        "createdAt",
+    ];
     assert_eq!(fields(&gold), sorted(&expected));
     for (field, value) in body.as_object().unwrap() {
         assert_eq!(&gold[field], value, "{field}");

@@ -6,11 +6,31 @@ use super::{fields, is_time, sorted};
 use crate::support::{api::Api, database::Database};
 
 const FIELDS: &[&str] = &[
-    "id", "name", "roleId", "labelingConfigId", "previousWorkflowId", "s3SourcePath", "s3ExportPath",
-    "imagesPerProject", "maxProjects", "estimatedTimeMinutes", "autoAssign", "goldStandardRate", "shuffleImages",
-    "isActive", "totalImagesAvailable", "totalImagesAssigned", "rejectionMode", "rejectionArchiveBucket",
-    "rejectionRouteWorkflowId", "rejectionReturnToOriginal", "rejectionFlagAnnotator", "maxReworkIterations",
-    "createdAt", "role", "labelingConfig",
+    "id",
+    "name",
+    "roleId",
+    "labelingConfigId",
+    "previousWorkflowId",
+    "s3SourcePath",
+    "s3ExportPath",
+    "imagesPerProject",
+    "maxProjects",
+    "estimatedTimeMinutes",
+    "autoAssign",
+    "goldStandardRate",
+    "shuffleImages",
+    "isActive",
+    "totalImagesAvailable",
+    "totalImagesAssigned",
+    "rejectionMode",
+    "rejectionArchiveBucket",
+    "rejectionRouteWorkflowId",
+    "rejectionReturnToOriginal",
+    "rejectionFlagAnnotator",
+    "maxReworkIterations",
+    "createdAt",
+    "role",
+    "labelingConfig",
 ];
 
 async fn open_jobs(database: &Database, kind: &str) -> Vec<Value> {
@@ -56,7 +76,8 @@ async fn a_workflow_shows_its_role_config_totals_and_chain() {
         "rejectionMode": "route_to_workflow", "rejectionRouteWorkflowId": origin,
     });
     let middle = api.create("/api/workflows", body.clone()).await;
-    let last = json!({ "name": "third", "s3SourcePath": "c/", "s3ExportPath": "d/", "previousWorkflowId": middle });
+    let last =
+        json!({ "name": "third", "s3SourcePath": "c/", "s3ExportPath": "d/", "previousWorkflowId": middle });
     let last = api.create("/api/workflows", last).await;
     sqlx::query(
         "INSERT INTO tasks (workflow_id, origin, image_key, status)
@@ -135,7 +156,10 @@ async fn a_new_source_is_listed_and_the_old_ones_images_leave_the_pool() {
     let api = Api::start(&database).await;
     let id = api.create_workflow("cars").await;
     let path = format!("/api/workflows/{id}");
-    sqlx::query("UPDATE jobs SET state = 'completed', finalized_at = now()").execute(&database.pool).await.unwrap();
+    sqlx::query("UPDATE jobs SET state = 'completed', finalized_at = now()")
+        .execute(&database.pool)
+        .await
+        .unwrap();
     sqlx::query(
         "INSERT INTO tasks (workflow_id, origin, image_key, status)
          VALUES ($1, 's3', 'images/a.png', 'available'), ($1, 's3', 'images/b.png', 'completed')",

@@ -49,7 +49,8 @@ impl Answer {
     pub fn expect_error(self, status: u16) -> (String, Vec<String>) {
         let body = self.expect(status);
         let message = body["error"].as_str().unwrap_or_else(|| panic!("no error in {body}")).to_owned();
-        let details = body.get("details").map(|details| details.as_array().unwrap().clone()).unwrap_or_default();
+        let details =
+            body.get("details").map(|details| details.as_array().unwrap().clone()).unwrap_or_default();
         let fields = details.iter().map(|issue| issue["path"].as_str().unwrap().to_owned());
         (message, fields.collect())
     }
