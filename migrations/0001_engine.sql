@@ -27,7 +27,9 @@ CREATE TABLE jobs (
     CONSTRAINT jobs_final_has_time CHECK
         ((state IN ('completed', 'cancelled', 'discarded')) = (finalized_at IS NOT NULL)),
     CONSTRAINT jobs_running_was_claimed CHECK (state <> 'running' OR (attempt > 0 AND attempted_at IS NOT NULL)),
-    CONSTRAINT jobs_attempts_bounded CHECK (attempt <= max_attempts)
+    CONSTRAINT jobs_attempts_bounded CHECK (attempt <= max_attempts),
+    CONSTRAINT jobs_waiting_has_attempts CHECK
+        (state NOT IN ('scheduled', 'available', 'retryable') OR attempt < max_attempts)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 
 -- The relay and the Postgres fallback take due work from here, oldest first.
@@ -37,7 +39,7 @@ CREATE INDEX jobs_timed ON jobs (scheduled_at) WHERE state IN ('scheduled', 'ret
 -- What a lost worker leaves behind.
 CREATE INDEX jobs_running ON jobs (worker_id) WHERE state = 'running';
 -- Retention.
-CREATE INDEX jobs_final ON jobs (finalized_at) WHERE finalized_at IS NOT NULL;
+CREATE INDEX jobs_final ON jobs (state, finalized_at) WHERE finalized_at IS NOT NULL;
 -- While such a job is open, a second enqueue finds the first.
 CREATE UNIQUE INDEX jobs_unique_open ON jobs (kind, unique_key)
     WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'available', 'running', 'retryable');

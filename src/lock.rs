@@ -135,6 +135,41 @@ impl Session {
     }
 }
 
+/// Stands for a lock time and again on one connection.
+///
+/// Postgres itself ends that connection, and so frees the lock, when nothing was asked over it for a while: a
+/// holder that froze or was cut off does not keep others out. Trying, rather than waiting in the statement, holds
+/// no snapshot that would keep dead rows from being removed.
+#[derive(Debug)]
+pub struct Candidate {
+    connection: PgConnection,
+    key: Key,
+}
+
+impl Candidate {
+    pub async fn connect(pool: &PgPool, key: Key, silence: Duration) -> sqlx::Result<Self> {
+        let mut connection = connect(pool).await?;
+        let millis = silence.as_millis().max(1);
+        sqlx::query_scalar!("SELECT set_config('idle_session_timeout', $1, false)", format!("{millis}ms"))
+            .fetch_one(&mut connection)
+            .await?;
+        Ok(Self { connection, key })
+    }
+
+    /// Takes the lock if it is free; else stands on. Ask [`Session::is_held`] more often than the time of silence.
+    pub async fn stand(mut self) -> sqlx::Result<Result<Session, Self>> {
+        let (class, id) = self.key.numbers();
+        let taken = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1, $2) AS "taken!""#, class, id)
+            .fetch_one(&mut self.connection)
+            .await?;
+        if taken {
+            Ok(Ok(Session { connection: self.connection, held: Held { key: self.key } }))
+        } else {
+            Ok(Err(self))
+        }
+    }
+}
+
 /// A connection of its own: a pooled one would give the lock to whoever uses it next.
 async fn connect(pool: &PgPool) -> sqlx::Result<PgConnection> {
     let options: PgConnectOptions = (*pool.connect_options()).clone();

@@ -2,6 +2,7 @@
 //!
 //! - [`instance`]: what the jobs of an annotator's instance share
 //! - [`label_studio`]: client of the Label Studio HTTP API
+//! - [`registry`]: which jobs a worker runs
 //! - [`runtime`]: where instances run
 //! - [`template`]: the database that theirs are cloned from
 
@@ -9,6 +10,7 @@ pub mod deps;
 pub mod instance;
 mod jobs;
 pub mod label_studio;
+pub mod registry;
 pub mod runtime;
 pub mod template;
 

@@ -1,1 +1,64 @@
-fn main() {}
+//! `labelfleet-worker`: runs jobs until it is told to stop.
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use labelfleet::{
+    config::Config,
+    queue::{Worker, WorkerOptions, signals::stop_on_signals},
+    telemetry,
+};
+use labelfleet_jobs::{Deps, registry::registry};
+
+#[derive(Debug, Parser)]
+#[command(name = "labelfleet-worker", version, about = "Runs LabelFleet's jobs")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run jobs until SIGTERM (the default).
+    Run,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::init();
+    let outcome = match cli.command.unwrap_or(Command::Run) {
+        Command::Run => run(),
+    };
+    match outcome {
+        // Not by returning: a handler that blocks its thread would keep the runtime from ending.
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::exit(1)
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let config = Config::from_env()?;
+    let stop = stop_on_signals(config.engine.drain)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let registry = registry(&config.engine)?;
+        let options = WorkerOptions {
+            database: config.database_url.expose().parse().context("DATABASE_URL")?,
+            redis_url: config.redis_url.expose().to_owned(),
+            redis_prefix: config.redis_prefix.clone(),
+            lease: config.engine.lease,
+            drain: config.engine.drain,
+            concurrency: config.engine.concurrency,
+        };
+        let deps = Arc::new(Deps::new(config)?);
+        let worker = Worker::start(options, registry, deps).await.context("start the worker")?;
+        println!("ready worker {}", worker.id());
+        stop.cancelled().await;
+        worker.drain().await;
+        Ok(())
+    })
+}

@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
 
 use super::client::Tx;
 
@@ -86,6 +87,7 @@ pub struct JobContext {
     /// The first is 1. With the id, the fence.
     pub attempt: i32,
     pub max_attempts: i32,
+    worker: Uuid,
     finished: Arc<AtomicBool>,
 }
 
@@ -100,8 +102,8 @@ pub enum FinishError {
 }
 
 impl JobContext {
-    pub fn new(id: JobId, attempt: i32, max_attempts: i32) -> Self {
-        Self { id, attempt, max_attempts, finished: Arc::default() }
+    pub fn new(id: JobId, attempt: i32, max_attempts: i32, worker: Uuid) -> Self {
+        Self { id, attempt, max_attempts, worker, finished: Arc::default() }
     }
 
     /// Completes the job in the transaction of its effects: they and the completion are committed together or
@@ -114,10 +116,11 @@ impl JobContext {
     pub async fn finish_in(&self, tx: &mut Tx, result: serde_json::Value) -> Result<(), FinishError> {
         let done = sqlx::query!(
             "UPDATE jobs SET state = 'completed', worker_id = NULL, finalized_at = now(), result = $3
-             WHERE id = $1 AND attempt = $2 AND state = 'running'",
+             WHERE id = $1 AND attempt = $2 AND state = 'running' AND worker_id = $4",
             self.id as JobId,
             self.attempt,
             (!result.is_null()).then_some(result),
+            self.worker,
         )
         .execute(&mut **tx)
         .await?;
@@ -129,7 +132,6 @@ impl JobContext {
     }
 
     /// Whether [`JobContext::finish_in`] was committed.
-    #[expect(dead_code, reason = "the layer that acknowledges runs follows")]
     pub(super) fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire)
     }

@@ -3,14 +3,28 @@
 //! - [`job`]: what a job is: arguments, kinds, states, and how a handler's end is judged
 //! - [`client`]: enqueueing inside the caller's transaction
 //! - [`dispatch`]: ids to Redis, right after the commit
+//! - [`registry`]: which kinds a worker runs, and what it starts by schedule
+//! - [`worker`]: takes due jobs, runs them, writes how they ended
+//! - `leader`: what one worker does for all: retries, lost ids, dead workers, schedules
+//! - [`signals`]: how a process is told to stop
 //! - [`admin`]: what operators do with jobs
+//!
+//! docs/QUEUE.md has the state machine and what is promised.
 
 pub mod admin;
+mod backoff;
 pub mod client;
 pub mod dispatch;
 pub mod job;
+mod leader;
+mod metrics;
+pub mod registry;
+pub mod signals;
+pub mod worker;
 
 pub use admin::{AdminError, Job, JobAttempt, JobFilter, JobState};
 pub use client::{Client, Enqueued, Tx};
 pub use dispatch::Dispatcher;
 pub use job::{FinishError, JobArgs, JobContext, JobError, JobId, JobResult, OrDiscard, OrRetry, Run};
+pub use registry::Registry;
+pub use worker::{Worker, WorkerOptions};

@@ -8,6 +8,7 @@
 
 mod api;
 mod cli;
+mod engine;
 mod labeling;
 mod runtime;
 mod support;

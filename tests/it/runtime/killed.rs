@@ -17,7 +17,10 @@ use labelfleet::{
 use sqlx::PgPool;
 use tokio::process::Command;
 
-use crate::support::{fleet::Fleet, relay::Relay};
+use crate::support::{
+    fleet::{Fleet, WORKER},
+    relay::Relay,
+};
 
 /// A Label Studio may take this long to start when the whole suite runs beside it.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -163,6 +166,6 @@ async fn worker() {
     let settings: BTreeMap<String, String> = std::env::vars().collect();
     let pool = PgPool::connect(&settings["DATABASE_URL"]).await.expect("a connection");
     let deps = crate::support::fleet::deps(&settings, pool);
-    let context = JobContext::new(id, 1, ProvisionInstance::MAX_ATTEMPTS);
+    let context = JobContext::new(id, 1, ProvisionInstance::MAX_ATTEMPTS, WORKER);
     ProvisionInstance { annotator_id }.run(context, Arc::clone(&deps)).await.expect("it is provisioned");
 }

@@ -17,6 +17,9 @@ use uuid::Uuid;
 
 use super::{database::Database, relay::Relay};
 
+/// Who runs the jobs that a test runs.
+pub const WORKER: Uuid = Uuid::nil();
+
 pub struct Fleet {
     pub deps: Arc<Deps>,
     pub database: Database,
@@ -126,7 +129,7 @@ impl Fleet {
     /// As [`Self::run`], but as this attempt.
     pub async fn run_attempt<J: Run<Deps> + Copy>(&self, job: J, attempt: i32) -> JobResult {
         let id = self.claimed(job, attempt).await;
-        let outcome = job.run(JobContext::new(id, attempt, J::MAX_ATTEMPTS), self.deps.clone()).await;
+        let outcome = job.run(JobContext::new(id, attempt, J::MAX_ATTEMPTS, WORKER), self.deps.clone()).await;
         sqlx::query(
             "UPDATE jobs SET state = 'completed', worker_id = NULL, finalized_at = now()
              WHERE id = $1 AND state = 'running'",
@@ -144,11 +147,11 @@ impl Fleet {
         let id = tx.enqueue(&job).await.expect("the job is enqueued").id;
         tx.commit().await.expect("the job is committed");
         sqlx::query(
-            "UPDATE jobs SET state = 'running', attempt = $2, attempted_at = now(), worker_id = gen_random_uuid()
-             WHERE id = $1",
+            "UPDATE jobs SET state = 'running', attempt = $2, attempted_at = now(), worker_id = $3 WHERE id = $1",
         )
         .bind(id)
         .bind(attempt)
+        .bind(WORKER)
         .execute(&self.database.pool)
         .await
         .expect("the job is claimed");

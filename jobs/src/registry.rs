@@ -1,0 +1,36 @@
+//! Every kind of job that this worker runs, and what it starts by schedule.
+
+use labelfleet::{
+    config::EngineConfig,
+    ops::jobs::{
+        AssignBatch, ExportAssignment, INSTANCES, InjectGold, ProvisionInstance, PublishAssignment,
+        Reconcile, RemoveInstance, ScoreGold, StopInstance, SyncSource,
+    },
+    queue::Registry,
+};
+
+use crate::Deps;
+
+/// An instance takes a second of CPU and some hundred megabytes to come up: few at once.
+const INSTANCES_AT_ONCE: usize = 4;
+
+/// Fails on a malformed cron expression only.
+pub fn registry(config: &EngineConfig) -> anyhow::Result<Registry<Deps>> {
+    let registry = Registry::new()
+        .register::<ProvisionInstance>()
+        .register::<StopInstance>()
+        .register::<RemoveInstance>()
+        .register::<SyncSource>()
+        .register::<AssignBatch>()
+        .register::<InjectGold>()
+        .register::<PublishAssignment>()
+        .register::<ScoreGold>()
+        .register::<ExportAssignment>()
+        .register::<Reconcile>()
+        .concurrency(INSTANCES, INSTANCES_AT_ONCE)
+        .schedule("reconcile", &config.reconcile_cron, Reconcile {})
+        .map_err(|error| {
+            anyhow::anyhow!("RECONCILE_CRON: {:?} is no schedule: {error}", config.reconcile_cron)
+        })?;
+    Ok(registry)
+}

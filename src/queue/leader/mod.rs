@@ -1,0 +1,161 @@
+//! What one worker does for all: makes jobs due, sends lost ids again, takes over dead workers' jobs, fires
+//! schedules, removes old rows.
+//!
+//! Every worker stands for it; an advisory lock elects. Nothing relies on there being one leader only: each
+//! statement is guarded, so two at once do no harm, they only do the work twice.
+//!
+//! The lock's connection is renewed by pings and ended by Postgres itself when they stay away, so a leader that
+//! froze or was cut off does not keep the others out.
+
+mod relay;
+mod rescue;
+mod retention;
+mod schedule;
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::PgPool;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{client::Client, dispatch::Dispatcher, registry::Registry};
+use crate::lock::{Candidate, Key, Session};
+
+const TICK: Duration = Duration::from_millis(200);
+const RELAY_EVERY: Duration = Duration::from_millis(500);
+const RETENTION_EVERY: Duration = Duration::from_secs(10);
+
+pub(super) struct Leader<S> {
+    pool: PgPool,
+    client: Client,
+    relay: relay::Relay,
+    registry: Arc<Registry<S>>,
+    /// How often a worker stands for leader, and looks for dead ones.
+    period: Duration,
+    /// A leader that shows no life for this long is none.
+    silence: Duration,
+}
+
+impl<S: Send + Sync + 'static> Leader<S> {
+    pub fn new(
+        pool: PgPool,
+        redis: redis::Client,
+        prefix: String,
+        dispatcher: Dispatcher,
+        registry: Arc<Registry<S>>,
+        lease: Duration,
+    ) -> Self {
+        Self {
+            client: Client::with_dispatcher(pool.clone(), dispatcher),
+            relay: relay::Relay::new(redis, prefix),
+            pool,
+            registry,
+            // Another has to take over and rescue within the lease.
+            period: (lease / 15).min(Duration::from_secs(1)),
+            silence: lease / 3,
+        }
+    }
+
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut candidate = None;
+        while !stop.is_cancelled() {
+            match stop.run_until_cancelled(self.stand(candidate.take())).await {
+                Some(Ok(Ok(lock))) => {
+                    if let Some(lock) = self.lead(lock, &stop).await {
+                        lock.release().await;
+                    }
+                }
+                Some(Ok(Err(standing))) => candidate = Some(standing),
+                Some(Err(error)) => tracing::debug!(%error, "could not stand for leader"),
+                None => {}
+            }
+            let _ = stop.run_until_cancelled(sleep(self.period)).await;
+        }
+    }
+
+    async fn stand(&self, candidate: Option<Candidate>) -> sqlx::Result<Result<Session, Candidate>> {
+        match candidate {
+            Some(candidate) => candidate.stand().await,
+            None => Candidate::connect(&self.pool, Key::Leader, self.silence).await?.stand().await,
+        }
+    }
+
+    /// Returns the lock if it still stands.
+    async fn lead(&mut self, mut lock: Session, stop: &CancellationToken) -> Option<Session> {
+        tracing::info!("this worker leads");
+        let mut is_registered = false;
+        let mut due = Due::now(self.period);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if stop.run_until_cancelled(ticks.tick()).await.is_none() {
+                return Some(lock);
+            }
+            if !timeout(self.silence, lock.is_held()).await.unwrap_or(false) {
+                tracing::warn!("this worker leads no more: its lock's connection broke");
+                return None;
+            }
+            if let Err(error) = self.tick(&mut due, &mut is_registered).await {
+                tracing::warn!(error = format!("{error:#}"), "the leader's work failed: it is tried again");
+                let _ = stop.run_until_cancelled(sleep(self.period)).await;
+            }
+        }
+    }
+
+    async fn tick(&mut self, due: &mut Due, is_registered: &mut bool) -> anyhow::Result<()> {
+        if !*is_registered {
+            schedule::register(&self.pool, &self.registry.schedules).await?;
+            *is_registered = true;
+        }
+        relay::promote(&self.client).await?;
+        schedule::fire(&self.client, &self.registry.schedules).await?;
+        if due.rescue.is_over() {
+            rescue::rescue(&self.client).await?;
+        }
+        if due.relay.is_over() {
+            self.relay.resend(&self.pool).await?;
+        }
+        if due.retention.is_over() {
+            retention::remove(&self.pool).await?;
+        }
+        Ok(())
+    }
+}
+
+/// When what is not done at every tick is due.
+struct Due {
+    relay: Every,
+    rescue: Every,
+    retention: Every,
+}
+
+impl Due {
+    fn now(period: Duration) -> Self {
+        Self {
+            relay: Every::new(RELAY_EVERY),
+            rescue: Every::new(period),
+            retention: Every::new(RETENTION_EVERY),
+        }
+    }
+}
+
+struct Every {
+    period: Duration,
+    next: Instant,
+}
+
+impl Every {
+    fn new(period: Duration) -> Self {
+        Self { period, next: Instant::now() }
+    }
+
+    /// Whether the period is over; if so, the next begins.
+    fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        let is_over = now >= self.next;
+        if is_over {
+            self.next = now + self.period;
+        }
+        is_over
+    }
+}

@@ -1,0 +1,52 @@
+//! Takes over what dead workers left behind.
+//!
+//! A lost run counts against the attempts, so that a job that kills its worker ends in the dead set and not in a
+//! loop. A worker that only seemed dead finds its fence refused.
+
+use crate::queue::{client::Client, job::JobId};
+
+use super::relay;
+
+pub(super) async fn rescue(client: &Client) -> sqlx::Result<()> {
+    let rescued = sqlx::query!(
+        r#"WITH lost AS MATERIALIZED (
+               SELECT id, worker_id FROM jobs
+               WHERE state = 'running'
+                 AND NOT EXISTS (SELECT FROM workers WHERE workers.id = jobs.worker_id AND lease_until > now())
+               ORDER BY id
+               LIMIT 5000
+               FOR UPDATE SKIP LOCKED
+           ), rescued AS (
+               UPDATE jobs
+               SET state = CASE WHEN attempt < max_attempts THEN 'available' ELSE 'discarded' END,
+                   finalized_at = CASE WHEN attempt < max_attempts THEN NULL ELSE now() END,
+                   worker_id = NULL, dispatched_at = now()
+               FROM lost WHERE jobs.id = lost.id
+               RETURNING jobs.id, queue, kind, attempt, attempted_at, jobs.state, lost.worker_id
+           ), recorded AS (
+               INSERT INTO job_attempts (job_id, attempt, worker_id, started_at, outcome, error)
+               SELECT id, attempt, worker_id, attempted_at, 'lost', 'the worker was lost' FROM rescued
+           )
+           SELECT id AS "id: JobId", queue, kind, attempt, worker_id, state = 'available' AS "is_due!" FROM rescued"#
+    )
+    .fetch_all(client.pool())
+    .await?;
+    for job in rescued.iter() {
+        let (id, kind, attempt, worker) = (job.id.0, &job.kind, job.attempt, job.worker_id);
+        if job.is_due {
+            tracing::warn!(job = id, kind, attempt, ?worker, "the worker was lost: the job runs again");
+        } else {
+            tracing::error!(job = id, kind, attempt, ?worker, "job discarded: its workers were lost");
+        }
+    }
+    metrics::counter!("jobs_rescued_total").increment(rescued.len() as u64);
+    relay::send(client, rescued.into_iter().filter(|job| job.is_due).map(|job| (job.queue, job.id)));
+    // One that comes back registers again.
+    sqlx::query!(
+        "DELETE FROM workers WHERE lease_until < now() - interval '1 minute'
+           AND NOT EXISTS (SELECT FROM jobs WHERE state = 'running' AND worker_id = workers.id)"
+    )
+    .execute(client.pool())
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Writing how runs ended, in batches.
+//!
+//! Each row is guarded by the fence: id, attempt, worker and state. A run that lost its lease changes nothing,
+//! and what replaced it counts. While Postgres is away outcomes are kept and written when it answers again.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::PgPool;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout_at},
+};
+use uuid::Uuid;
+
+use super::{
+    outcome::Ending,
+    slots::{BATCH, Ticket},
+};
+use crate::queue::{client::interval, job::JobId};
+
+/// How long the first outcome of a batch waits for more.
+const LINGER: Duration = Duration::from_millis(3);
+/// Bounds of the pause after Postgres failed.
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The end of one run.
+pub(super) struct Finished {
+    pub ticket: Arc<Ticket>,
+    pub end: End,
+}
+
+pub(super) enum End {
+    /// With the result as JSON.
+    Completed(Option<String>),
+    Failed(Ending),
+}
+
+/// Where ends are handed in. Their number is bounded by the slots, whose tickets they carry.
+pub(super) type Sender = mpsc::UnboundedSender<Finished>;
+
+pub(super) struct Finisher {
+    pub pool: PgPool,
+    pub worker: Uuid,
+}
+
+impl Finisher {
+    /// Writes until all senders are gone and all is written.
+    pub async fn run(self, mut finished: mpsc::UnboundedReceiver<Finished>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while finished.recv_many(&mut batch, BATCH).await > 0 {
+            let full_at = Instant::now() + LINGER;
+            while batch.len() < BATCH {
+                let room = BATCH - batch.len();
+                match timeout_at(full_at, finished.recv_many(&mut batch, room)).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => {}
+                }
+            }
+            // One order for all, so that no two workers wait for each other.
+            batch.sort_by_key(|finished| finished.ticket.context.id);
+            self.write(&batch).await;
+            batch.clear();
+        }
+    }
+
+    async fn write(&self, batch: &[Finished]) {
+        let mut pause = PAUSE;
+        while let Err(error) = self.try_write(batch).await {
+            if !is_passing(&error) {
+                return self.write_each(batch, error).await;
+            }
+            tracing::warn!(%error, jobs = batch.len(), "the ends of jobs can't be written now: kept, and tried again");
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// One row spoils its batch: writes the others. The spoiler's job is handed back by the audit.
+    async fn write_each(&self, batch: &[Finished], error: sqlx::Error) {
+        tracing::error!(%error, jobs = batch.len(), "a batch of jobs' ends is refused: written one by one");
+        for one in batch.chunks(1) {
+            let mut pause = PAUSE;
+            while let Err(error) = self.try_write(one).await {
+                if !is_passing(&error) {
+                    let job = one.first().map(|finished| finished.ticket.context.id.0);
+                    tracing::error!(%error, job, "the end of a job is refused");
+                    break;
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    async fn try_write(&self, batch: &[Finished]) -> sqlx::Result<()> {
+        let (mut completed, mut failed) = (Completed::default(), Failed::default());
+        for Finished { ticket, end } in batch {
+            match end {
+                End::Completed(result) => {
+                    completed.ids.push(ticket.context.id.0);
+                    completed.attempts.push(ticket.context.attempt);
+                    completed.results.push(result.clone());
+                }
+                End::Failed(ending) => failed.push(ticket, ending),
+            }
+        }
+        let mut written = Vec::with_capacity(batch.len());
+        if !completed.ids.is_empty() {
+            written.extend(self.complete(&completed).await?);
+        }
+        if !failed.ids.is_empty() {
+            written.extend(self.fail(&failed).await?);
+        }
+        if written.len() < batch.len() {
+            written.sort_unstable();
+            for Finished { ticket, .. } in batch {
+                if written.binary_search(&ticket.context.id).is_err() {
+                    tracing::warn!(
+                        job = ticket.context.id.0,
+                        kind = ticket.kind,
+                        attempt = ticket.context.attempt,
+                        "the run had lost its lease: its end is not written"
+                    );
+                    metrics::counter!("jobs_lease_lost_total", "kind" => ticket.kind).increment(1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn complete(&self, ends: &Completed) -> sqlx::Result<Vec<JobId>> {
+        sqlx::query_scalar!(
+            r#"UPDATE jobs SET state = 'completed', worker_id = NULL, finalized_at = now(),
+                               result = ended.result::jsonb
+               FROM unnest($1::bigint[], $2::int[], $3::text[]) AS ended (id, attempt, result)
+               WHERE jobs.id = ended.id AND jobs.attempt = ended.attempt AND worker_id = $4 AND state = 'running'
+               RETURNING jobs.id AS "id: JobId""#,
+            &ends.ids,
+            &ends.attempts,
+            &ends.results as &[Option<String>],
+            self.worker,
+        )
+        .fetch_all(&self.pool)
+        .await
+    }
+
+    async fn fail(&self, ends: &Failed) -> sqlx::Result<Vec<JobId>> {
+        sqlx::query_scalar!(
+            r#"WITH ended AS (
+                   SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::interval[], $6::bool[],
+                                        $7::text[])
+                            AS ended (id, attempt, outcome, state, delay, is_spared, error)
+               ), done AS (
+                   UPDATE jobs SET state = ended.state, worker_id = NULL, scheduled_at = now() + ended.delay,
+                                   max_attempts = max_attempts + ended.is_spared::int,
+                                   finalized_at = CASE WHEN ended.state = 'discarded' THEN now() END
+                   FROM ended
+                   WHERE jobs.id = ended.id AND jobs.attempt = ended.attempt AND worker_id = $8
+                     AND jobs.state = 'running'
+                   RETURNING jobs.id, jobs.attempt, attempted_at, ended.outcome, ended.error
+               )
+               INSERT INTO job_attempts (job_id, attempt, worker_id, started_at, outcome, error)
+               SELECT id, attempt, $8, attempted_at, outcome, error FROM done
+               RETURNING job_id AS "id: JobId""#,
+            &ends.ids,
+            &ends.attempts,
+            &ends.outcomes,
+            &ends.states,
+            &ends.delays,
+            &ends.is_spared,
+            &ends.errors as &[Option<String>],
+            self.worker,
+        )
+        .fetch_all(&self.pool)
+        .await
+    }
+}
+
+#[derive(Default)]
+struct Completed {
+    ids: Vec<i64>,
+    attempts: Vec<i32>,
+    results: Vec<Option<String>>,
+}
+
+#[derive(Default)]
+struct Failed {
+    ids: Vec<i64>,
+    attempts: Vec<i32>,
+    outcomes: Vec<String>,
+    states: Vec<String>,
+    delays: Vec<sqlx::postgres::types::PgInterval>,
+    is_spared: Vec<bool>,
+    errors: Vec<Option<String>>,
+}
+
+impl Failed {
+    fn push(&mut self, ticket: &Ticket, ending: &Ending) {
+        self.ids.push(ticket.context.id.0);
+        self.attempts.push(ticket.context.attempt);
+        self.outcomes.push(ending.outcome.to_owned());
+        self.states.push(ending.state.to_owned());
+        self.delays.push(interval(ending.delay));
+        self.is_spared.push(ending.is_spared);
+        self.errors.push(ending.error.clone());
+    }
+}
+
+/// Whether the same statement may succeed later: all but what Postgres says of the data itself (classes 22 and
+/// 23 of its error codes).
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            !error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+        }
+        _ => true,
+    }
+}

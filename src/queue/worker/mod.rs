@@ -1,0 +1,312 @@
+//! A worker: takes due jobs, runs them under apalis, writes how they ended.
+//!
+//! ```text
+//! Redis --ids--> fetch --claim--> Postgres          heartbeat: the lease, on a thread of its own
+//!                  |                                 audit:     claims whose answer was lost
+//!                  v                                 leader:    what one worker does for all
+//!   apalis: ack( spawn( trace( catch panics( timeout( handler )))))
+//!                  |
+//!                  v
+//!               finish --in batches--> Postgres
+//! ```
+//!
+//! Claims, ends and the leader's work have connections of their own, so handlers that use up theirs hold up
+//! none of it.
+
+mod audit;
+mod backend;
+mod claim;
+mod fetch;
+mod finish;
+mod heartbeat;
+pub(crate) mod outcome;
+mod slots;
+
+use std::{sync::Arc, time::Duration};
+
+use apalis::{
+    layers::{catch_panic::CatchPanicLayer, tracing::TraceLayer},
+    prelude::*,
+};
+use apalis_core::{monitor::context::MonitorContext, task::Task, worker::ext::parallelize::ParallelizeExt};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+use uuid::Uuid;
+
+use self::{
+    backend::{AckLayer, Claimed, Source},
+    outcome::Failure,
+    slots::{Held, Slots},
+};
+use super::{
+    dispatch::{Dispatcher, list_key},
+    leader::Leader,
+    metrics::Meters,
+    registry::Registry,
+};
+
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    pub database: PgConnectOptions,
+    pub redis_url: String,
+    pub redis_prefix: String,
+    /// A lost worker's jobs run again within this time.
+    pub lease: Duration,
+    /// How long a stopping worker may take, running jobs included.
+    pub drain: Duration,
+    /// Running jobs at most, for queues that do not set their own.
+    pub concurrency: usize,
+}
+
+/// A running worker. Dropped without [`Worker::drain`] it takes no more jobs, and what it holds is left to its
+/// lease to run out.
+pub struct Worker {
+    id: Uuid,
+    drain: Duration,
+    /// Ends what takes new work.
+    stop: CancellationToken,
+    /// Ends the running jobs.
+    cut: CancellationToken,
+    monitor: MonitorContext,
+    running: JoinHandle<Result<(), MonitorError>>,
+    background: TaskTracker,
+    finisher: JoinHandle<()>,
+    finish_pool: PgPool,
+    heartbeat: heartbeat::Heartbeat,
+    _stop_when_dropped: DropGuard,
+}
+
+impl Worker {
+    /// Registers the worker and starts to take jobs. Fails if Postgres does not answer; Redis may be away.
+    pub async fn start<S: Send + Sync + 'static>(
+        options: WorkerOptions,
+        registry: Registry<S>,
+        state: Arc<S>,
+    ) -> anyhow::Result<Self> {
+        let id = Uuid::now_v7();
+        let queues = registry.queues();
+        let redis = redis::Client::open(options.redis_url.as_str())?;
+        let dispatcher = Dispatcher::spawn(&options.redis_url, &options.redis_prefix)?;
+        let heartbeat = heartbeat::Lease {
+            database: options.database.clone().application_name("labelfleet-heartbeat"),
+            worker: id,
+            name: name(),
+            queues: queues.keys().map(|queue| (*queue).to_owned()).collect(),
+            promise: options.lease,
+        }
+        .keep()
+        .await?;
+
+        let claim_pool = pool(queues.len(), claiming(&options.database));
+        let finish_pool = pool(2, finishing(&options.database));
+        let leader_pool = pool(2, options.database.clone().application_name("labelfleet-leader"));
+
+        let (finished, ends) = mpsc::unbounded_channel();
+        let finisher = tokio::spawn(finish::Finisher { pool: finish_pool.clone(), worker: id }.run(ends));
+        let meters = Arc::new(Meters::new(registry.kinds.iter().map(|(name, kind)| (*name, kind.queue))));
+        let ack = AckLayer { finished, meters };
+
+        let (stop, cut, background) =
+            (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let held = Arc::new(Held::default());
+        let registry = Arc::new(registry);
+        let mut monitor = Monitor::new().should_restart(|_, error| {
+            tracing::error!(%error, "a queue's worker broke: it is started again");
+            true
+        });
+        for (queue, kinds) in queues {
+            let concurrency = registry.concurrency.get(queue).copied().unwrap_or(options.concurrency).max(1);
+            let slots = Arc::new(Slots::new(concurrency, held.clone()));
+            let (jobs, receiver) = mpsc::channel(slots.most());
+            let fetcher = fetch::Fetcher {
+                claimer: claim::Claimer {
+                    pool: claim_pool.clone(),
+                    worker: id,
+                    queue,
+                    kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
+                },
+                slots,
+                redis: redis.clone(),
+                key: list_key(&options.redis_prefix, queue),
+                kinds,
+                jobs,
+                ack: ack.clone(),
+            };
+            background.spawn(stop.clone().run_until_cancelled_owned(fetcher.run()));
+            let source = Source::new(receiver, concurrency, ack.clone());
+            let (registry, state, cut) = (registry.clone(), state.clone(), cut.clone());
+            monitor = monitor.register(move |_| {
+                let (registry, state, cut) = (registry.clone(), state.clone(), cut.clone());
+                WorkerBuilder::new(queue)
+                    .backend(source.clone())
+                    .parallelize(tokio::spawn)
+                    .layer(
+                        TraceLayer::new()
+                            .make_span_with(span as fn(&Task<Claimed>) -> tracing::Span)
+                            .on_request(|_: &Task<Claimed>, _: &tracing::Span| {})
+                            .on_response(())
+                            .on_failure(()),
+                    )
+                    .layer(CatchPanicLayer::with_panic_handler(panicked as fn(&PanicPayload) -> Failure))
+                    .build(move |job: Claimed| run(job, registry.clone(), state.clone(), cut.clone()))
+            });
+        }
+        background.spawn(
+            stop.clone().run_until_cancelled_owned(
+                audit::Audit { pool: leader_pool.clone(), worker: id, held }.run(),
+            ),
+        );
+        let leader =
+            Leader::new(leader_pool, redis, options.redis_prefix, dispatcher, registry, options.lease);
+        background.spawn(leader.run(stop.clone()));
+        background.close();
+
+        let context = monitor.context();
+        tracing::info!(worker = %id, "worker started");
+        Ok(Self {
+            id,
+            drain: options.drain,
+            _stop_when_dropped: stop.clone().drop_guard(),
+            stop,
+            cut,
+            monitor: context,
+            running: tokio::spawn(monitor.run()),
+            background,
+            finisher,
+            finish_pool,
+            heartbeat,
+        })
+    }
+
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// Stops in order: takes no more jobs, lets the running ones finish, then releases the rest at no attempt's
+    /// cost. Takes at most the time of [`WorkerOptions::drain`], whatever the handlers do.
+    pub async fn drain(mut self) {
+        let end = Instant::now() + self.drain;
+        // The last part is for writing.
+        let cut_at = end - (self.drain / 4).min(Duration::from_secs(3));
+        tracing::info!(worker = %self.id, "worker stops: it takes no more jobs");
+        self.stop.cancel();
+        let _ = self.monitor.shutdown();
+        let in_order = async {
+            if timeout_at(cut_at, &mut self.running).await.is_err() {
+                tracing::warn!("jobs still run at the drain's end: they are released");
+                self.cut.cancel();
+                let _ = (&mut self.running).await;
+            }
+            self.background.wait().await;
+            // All senders are gone with the tasks above: it ends when all is written.
+            let _ = (&mut self.finisher).await;
+        };
+        // What blocks its thread sees no signal: leave a moment to release it from outside.
+        let _ = timeout_at(end - (self.drain / 8).min(Duration::from_secs(1)), in_order).await;
+        self.heartbeat.stop();
+        match timeout_at(end, resign(&self.finish_pool, self.id)).await {
+            Ok(Ok(0)) => tracing::info!(worker = %self.id, "worker stopped"),
+            Ok(Ok(released)) => tracing::info!(worker = %self.id, released, "worker stopped"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "worker stopped without giving up its lease: it will run out")
+            }
+            Err(_) => tracing::warn!("worker stopped without giving up its lease: it will run out"),
+        }
+    }
+}
+
+/// Releases what is left and gives up the lease.
+async fn resign(pool: &PgPool, worker: Uuid) -> sqlx::Result<usize> {
+    let released = audit::release(pool, worker, None).await?;
+    sqlx::query!("DELETE FROM workers WHERE id = $1", worker).execute(pool).await?;
+    Ok(released)
+}
+
+/// Runs one job to its end. The value is stored as the job's result, unless it is null.
+async fn run<S: Send + Sync + 'static>(
+    job: Claimed,
+    registry: Arc<Registry<S>>,
+    state: Arc<S>,
+    cut: CancellationToken,
+) -> Result<Option<String>, Failure> {
+    let Some(kind) = registry.kinds.get(job.ticket.kind) else {
+        // It can't be: only known kinds are claimed.
+        return Err(Failure::Released);
+    };
+    let handler = (kind.run)(&job.args, job.ticket.context.clone(), state);
+    tokio::select! {
+        biased;
+        ended = tokio::time::timeout(kind.timeout, handler) => match ended {
+            Ok(Ok(result)) => Ok(storable(&result)),
+            Ok(Err(failure)) => Err(failure),
+            Err(_) => Err(Failure::Timeout(kind.timeout)),
+        },
+        () = cut.cancelled() => Err(Failure::Released),
+    }
+}
+
+/// The result as JSON, without the one character that jsonb can't hold.
+fn storable(result: &serde_json::Value) -> Option<String> {
+    (!result.is_null()).then(|| result.to_string().replace("\\u0000", ""))
+}
+
+type PanicPayload = Box<dyn std::any::Any + Send>;
+
+fn panicked(payload: &PanicPayload) -> Failure {
+    let message = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned());
+    Failure::Panic(message.unwrap_or_else(|| "no message".to_owned()))
+}
+
+fn span(task: &Task<Claimed>) -> tracing::Span {
+    let ticket = &task.args.ticket;
+    tracing::info_span!("job", id = ticket.context.id.0, kind = ticket.kind, attempt = ticket.context.attempt)
+}
+
+/// For operators: who it is, in words.
+fn name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{}", host.trim(), std::process::id())
+}
+
+/// Connects when first used. A connection that broke shows by its first statement's error, which all callers
+/// outlive, so none is tried before use.
+fn pool(connections: usize, options: PgConnectOptions) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(u32::try_from(connections.max(1)).unwrap_or(u32::MAX))
+        .acquire_timeout(Duration::from_secs(5))
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
+}
+
+/// Rows are found by id or by the index of due jobs. Nothing else is ever right, whatever the statistics of a
+/// table that fills and drains within seconds say.
+fn by_index(database: &PgConnectOptions) -> PgConnectOptions {
+    database.clone().options([
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
+    ])
+}
+
+fn claiming(database: &PgConnectOptions) -> PgConnectOptions {
+    by_index(database).application_name("labelfleet-claim").options([("synchronous_commit", "off")])
+}
+
+fn finishing(database: &PgConnectOptions) -> PgConnectOptions {
+    by_index(database).application_name("labelfleet-finish")
+}

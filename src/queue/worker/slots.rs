@@ -1,0 +1,178 @@
+//! How many jobs a worker takes, and which it holds.
+//!
+//! A claimed job has a [`Ticket`] from its claim until its end is written. Tickets are counted per queue, which
+//! bounds what a worker holds in memory, and known by fence, so that the audit can tell a job that this worker
+//! runs from one whose claim it never heard of.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+use super::super::job::{JobContext, JobId};
+
+/// Ids taken in one claim, at most: larger statements gain little, and fall into worse plans.
+pub(super) const BATCH: usize = 200;
+/// Jobs held beyond those that may run, at most, when runs are short.
+const PREFETCH: usize = 600;
+/// A job is only taken ahead if it will start within this time.
+const AHEAD: Duration = Duration::from_millis(20);
+/// How long a claim waits for more free slots, so that short jobs are claimed in batches.
+const LINGER: Duration = Duration::from_millis(2);
+
+/// The fences of all jobs that this worker holds.
+#[derive(Debug, Default)]
+pub(super) struct Held(Mutex<HashSet<(JobId, i32)>>);
+
+impl Held {
+    pub fn contains(&self, id: JobId, attempt: i32) -> bool {
+        self.lock().contains(&(id, attempt))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<(JobId, i32)>> {
+        // The set is whole after each of its operations, so a panic elsewhere does not spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The slots of one queue.
+#[derive(Debug)]
+pub(super) struct Slots {
+    concurrency: usize,
+    taken: AtomicUsize,
+    freed: Notify,
+    /// Moving average of the run time; 0 before the first run.
+    run_micros: AtomicU64,
+    held: Arc<Held>,
+}
+
+/// A job in this worker's hands. Dropping it, once its end is written or the job was handed back, frees its slot.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    pub context: JobContext,
+    pub kind: &'static str,
+    slots: Arc<Slots>,
+}
+
+impl Slots {
+    pub fn new(concurrency: usize, held: Arc<Held>) -> Self {
+        Self {
+            concurrency,
+            taken: AtomicUsize::new(0),
+            freed: Notify::new(),
+            run_micros: AtomicU64::new(0),
+            held,
+        }
+    }
+
+    /// The jobs that the queue may hold at most.
+    pub fn most(&self) -> usize {
+        self.concurrency + PREFETCH
+    }
+
+    /// Waits until a slot is free; how many are, at most [`BATCH`].
+    pub async fn free(&self) -> usize {
+        let mut patience = None;
+        loop {
+            let freed = self.freed.notified();
+            let free = self.count_free();
+            if free == 0 {
+                freed.await;
+                continue;
+            }
+            let until = *patience.get_or_insert_with(|| Instant::now() + LINGER);
+            let is_enough = free >= (self.concurrency / 2).clamp(1, BATCH);
+            if is_enough || timeout_at(until, freed).await.is_err() {
+                return free.min(BATCH);
+            }
+        }
+    }
+
+    fn count_free(&self) -> usize {
+        let prefetch = match self.run_micros.load(Ordering::Relaxed) {
+            0 => 0,
+            micros => {
+                let ahead = AHEAD.as_micros() as u64 * self.concurrency as u64 / micros;
+                usize::try_from(ahead).unwrap_or(PREFETCH).min(PREFETCH)
+            }
+        };
+        (self.concurrency + prefetch).saturating_sub(self.taken.load(Ordering::Acquire))
+    }
+
+    /// A ticket for a job just claimed; none if this worker holds the very same run already. That happens when
+    /// Postgres crashed and forgot the claim.
+    pub fn take(self: &Arc<Self>, context: JobContext, kind: &'static str) -> Option<Ticket> {
+        if !self.held.lock().insert((context.id, context.attempt)) {
+            return None;
+        }
+        self.taken.fetch_add(1, Ordering::AcqRel);
+        Some(Ticket { context, kind, slots: self.clone() })
+    }
+}
+
+impl Ticket {
+    /// Tells the queue how long the run took.
+    pub fn ran_for(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
+        let average = match self.slots.run_micros.load(Ordering::Relaxed) {
+            0 => micros,
+            before => before - before / 8 + micros / 8,
+        };
+        // Two runs that end at once may lose one of the two: it is an estimate.
+        self.slots.run_micros.store(average.max(1), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.slots.held.lock().remove(&(self.context.id, self.context.attempt));
+        self.slots.taken.fetch_sub(1, Ordering::AcqRel);
+        self.slots.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn context(id: i64) -> JobContext {
+        JobContext::new(JobId(id), 1, 3, Uuid::nil())
+    }
+
+    #[test]
+    fn short_runs_let_it_take_ahead_and_long_ones_do_not() {
+        let slots = Arc::new(Slots::new(10, Arc::default()));
+        assert_eq!(slots.count_free(), 10);
+        let ticket = slots.take(context(1), "k").unwrap();
+        ticket.ran_for(Duration::from_millis(1));
+        assert_eq!(slots.count_free(), 10 - 1 + 200);
+        for _ in 0..100 {
+            ticket.ran_for(Duration::from_secs(60));
+        }
+        assert_eq!(slots.count_free(), 9);
+        drop(ticket);
+        assert_eq!(slots.count_free(), 10);
+    }
+
+    #[test]
+    fn the_same_run_is_held_once() {
+        let held = Arc::new(Held::default());
+        let slots = Arc::new(Slots::new(10, held.clone()));
+        let ticket = slots.take(context(1), "k").unwrap();
+        assert!(slots.take(context(1), "k").is_none());
+        assert!(held.contains(JobId(1), 1));
+        drop(ticket);
+        assert!(!held.contains(JobId(1), 1));
+    }
+}

@@ -1,0 +1,99 @@
+//! A job exists exactly when its transaction was committed, and by a unique key only once.
+
+use std::time::{Duration, Instant};
+
+use chrono::{TimeDelta, Utc};
+use futures::future::join_all;
+use labelfleet::queue::{Client, Dispatcher, JobState};
+
+use super::{
+    lab::{Lab, nothing},
+    probe::{Act, Probe, Single},
+};
+
+#[tokio::test]
+async fn a_rolled_back_transaction_leaves_no_job() {
+    let lab = Lab::new().await;
+    let mut tx = lab.queue.begin().await.unwrap();
+    tx.enqueue(&Probe { key: 1, act: Act::Nothing }).await.unwrap();
+    drop(tx);
+    assert_eq!(lab.scalar("SELECT count(*) FROM jobs").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_race_for_a_unique_key_get_one_job() {
+    let lab = Lab::new().await;
+    for round in 0..10 {
+        let single = Single { key: round.to_string() };
+        let racing = (0..8).map(|_| async {
+            let mut tx = lab.queue.begin().await.unwrap();
+            let enqueued = tx.enqueue(&single).await.unwrap();
+            tx.commit().await.unwrap();
+            enqueued
+        });
+        let all = join_all(racing).await;
+        assert_eq!(all.iter().filter(|enqueued| enqueued.is_new).count(), 1);
+        assert!(all.iter().all(|enqueued| enqueued.id == all[0].id));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_free_again_once_its_job_ended_even_in_the_same_transaction() {
+    let lab = Lab::new().await;
+    let (worker, _) = lab.worker().await;
+    let single = Single { key: "one".into() };
+    let mut tx = lab.queue.begin().await.unwrap();
+    let first = tx.enqueue(&single).await.unwrap();
+    tx.commit().await.unwrap();
+    // It asserts that it can enqueue its successor.
+    assert_eq!(lab.ended(first.id).await.state, JobState::Completed);
+    let mut tx = lab.queue.begin().await.unwrap();
+    assert!(tx.enqueue(&single).await.unwrap().is_new);
+    drop(tx);
+    worker.drain().await;
+}
+
+#[tokio::test]
+async fn many_at_once_leave_out_those_that_are_open() {
+    let lab = Lab::new().await;
+    let singles = ["a", "b", "a"].map(|key| Single { key: key.into() });
+    let mut tx = lab.queue.begin().await.unwrap();
+    assert!(tx.enqueue(&singles[1]).await.unwrap().is_new);
+    assert_eq!(tx.enqueue_many(&singles).await.unwrap().len(), 1);
+    tx.commit().await.unwrap();
+    assert_eq!(lab.scalar("SELECT count(*) FROM jobs").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduled_job_waits_for_its_time() {
+    let lab = Lab::new().await;
+    let (worker, probes) = lab.worker().await;
+    let mut tx = lab.queue.begin().await.unwrap();
+    let probe = |key| Probe { key, act: Act::Nothing };
+    let later = tx.enqueue_at(&probe(1), Utc::now() + TimeDelta::hours(1)).await.unwrap();
+    let soon = tx.enqueue_in(&probe(2), Duration::from_millis(1_500)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(lab.job(soon.id).await.state, JobState::Scheduled);
+    let job = lab.ended(soon.id).await;
+    assert!(job.attempted_at.unwrap() >= job.scheduled_at);
+    assert_eq!(lab.job(later.id).await.state, JobState::Scheduled);
+    assert_eq!(probes.runs_of(1), 0);
+    worker.drain().await;
+}
+
+#[tokio::test]
+async fn redis_away_holds_up_no_caller() {
+    let lab = Lab::new().await;
+    // Takes connections and never answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", silent.local_addr().unwrap());
+    let queue = Client::with_dispatcher(lab.pool().clone(), Dispatcher::spawn(&url, "x").unwrap());
+    let started = Instant::now();
+    for probe in nothing(0..300) {
+        let mut tx = queue.begin().await.unwrap();
+        tx.enqueue(&probe).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    assert!(started.elapsed() < Duration::from_secs(10), "300 commits took {:?}", started.elapsed());
+    assert_eq!(lab.count(JobState::Available).await, 300);
+}

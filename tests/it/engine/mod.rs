@@ -1,0 +1,13 @@
+//! The job engine, and what must hold whatever is killed, stopped or wiped.
+
+mod admin;
+mod delivery;
+mod drain;
+mod enqueue;
+mod lab;
+mod lost_workers;
+mod outages;
+mod outcomes;
+mod probe;
+mod process;
+mod schedules;

@@ -1,0 +1,209 @@
+//! Jobs whose only work is to be watched.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::anyhow;
+use labelfleet::queue::{
+    Client, JobArgs, JobContext, JobError, JobResult, OrRetry, Registry, Run, WorkerOptions,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio::time::sleep;
+
+pub const QUEUE: &str = "probes";
+
+/// What handlers may use: the tables `starts` and `effects`, and counts of runs in this process.
+pub struct Probes {
+    pub queue: Client,
+    pub runs: Mutex<HashMap<i64, u32>>,
+}
+
+impl Probes {
+    pub fn new(pool: PgPool) -> Self {
+        Self { queue: Client::new(pool), runs: Mutex::default() }
+    }
+
+    pub fn runs_of(&self, key: i64) -> u32 {
+        self.runs.lock().unwrap().get(&key).copied().unwrap_or(0)
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Probe {
+    pub key: i64,
+    pub act: Act,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Act {
+    Nothing,
+    /// Writes a start, sleeps on the first attempt only, and writes its effect with its completion.
+    Effect {
+        first_sleeps_millis: u64,
+    },
+    /// The same, with the effect apart from the completion.
+    LooseEffect {
+        first_sleeps_millis: u64,
+    },
+    Sleep {
+        millis: u64,
+    },
+    /// Blocks its thread.
+    Block {
+        millis: u64,
+    },
+    KillWorker,
+    Panic,
+    Retry,
+    Discard,
+    SnoozeOnce {
+        millis: u64,
+    },
+    /// Its result holds what jsonb can't.
+    Answer,
+}
+
+impl JobArgs for Probe {
+    const KIND: &'static str = "probe";
+    const QUEUE: &'static str = QUEUE;
+    const MAX_ATTEMPTS: i32 = 3;
+}
+
+impl Run<Probes> for Probe {
+    async fn run(self, context: JobContext, state: Arc<Probes>) -> JobResult {
+        *state.runs.lock().unwrap().entry(self.key).or_default() += 1;
+        match self.act {
+            Act::Nothing => {}
+            Act::Effect { first_sleeps_millis } => {
+                start(&state, &context, self.key, first_sleeps_millis).await?;
+                let mut tx = state.queue.begin().await.or_retry()?;
+                sqlx::query("INSERT INTO effects VALUES ($1, $2)")
+                    .bind(self.key)
+                    .bind(context.attempt)
+                    .execute(&mut *tx)
+                    .await
+                    .or_retry()?;
+                context.finish_in(&mut tx, Value::Null).await.or_retry()?;
+                tx.commit().await.or_retry()?;
+            }
+            Act::LooseEffect { first_sleeps_millis } => {
+                start(&state, &context, self.key, first_sleeps_millis).await?;
+                return Ok(context.attempt.into());
+            }
+            Act::Sleep { millis } => sleep(Duration::from_millis(millis)).await,
+            Act::Block { millis } => std::thread::sleep(Duration::from_millis(millis)),
+            Act::KillWorker => {
+                nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).or_retry()?;
+            }
+            Act::Panic => panic!("as told"),
+            Act::Retry => return Err(JobError::Retry(anyhow!("the cause").context("what failed"))),
+            Act::Discard => return Err(JobError::Discard(anyhow!("hopeless"))),
+            Act::SnoozeOnce { millis } if context.attempt == 1 => {
+                return Err(JobError::Snooze(Duration::from_millis(millis)));
+            }
+            Act::SnoozeOnce { .. } => {}
+            Act::Answer => return Ok(json!({"found": 3, "name": "a\0b"})),
+        }
+        Ok(Value::Null)
+    }
+}
+
+async fn start(state: &Probes, context: &JobContext, key: i64, first_sleeps: u64) -> Result<(), JobError> {
+    sqlx::query("INSERT INTO starts VALUES ($1, $2, clock_timestamp())")
+        .bind(key)
+        .bind(context.attempt)
+        .execute(state.queue.pool())
+        .await
+        .or_retry()?;
+    if context.attempt == 1 {
+        sleep(Duration::from_millis(first_sleeps)).await;
+    }
+    Ok(())
+}
+
+/// Its time is up before it ends.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Overlong;
+
+impl JobArgs for Overlong {
+    const KIND: &'static str = "overlong";
+    const QUEUE: &'static str = QUEUE;
+    const TIMEOUT: Duration = Duration::from_millis(50);
+    const MAX_ATTEMPTS: i32 = 1;
+}
+
+impl Run<Probes> for Overlong {
+    async fn run(self, _: JobContext, _: Arc<Probes>) -> JobResult {
+        std::future::pending().await
+    }
+}
+
+/// One open job a key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Single {
+    pub key: String,
+}
+
+impl JobArgs for Single {
+    const KIND: &'static str = "single";
+    const QUEUE: &'static str = QUEUE;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(self.key.clone())
+    }
+}
+
+impl Run<Probes> for Single {
+    /// Enqueues itself anew from within, once.
+    async fn run(self, context: JobContext, state: Arc<Probes>) -> JobResult {
+        let mut tx = state.queue.begin().await.or_retry()?;
+        context.finish_in(&mut tx, Value::Null).await.or_retry()?;
+        if !self.key.ends_with("again") {
+            tx.enqueue(&Self { key: format!("{} again", self.key) }).await.or_retry()?;
+            let successor = tx.enqueue(&self).await.or_retry()?;
+            assert!(successor.is_new, "a finished job is not open");
+            sqlx::query("UPDATE jobs SET state = 'cancelled', finalized_at = now() WHERE id = $1")
+                .bind(successor.id.0)
+                .execute(&mut *tx)
+                .await
+                .or_retry()?;
+        }
+        tx.commit().await.or_retry()?;
+        Ok(Value::Null)
+    }
+}
+
+/// What a schedule starts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Tick;
+
+impl JobArgs for Tick {
+    const KIND: &'static str = "tick";
+    const QUEUE: &'static str = QUEUE;
+}
+
+impl Run<Probes> for Tick {
+    async fn run(self, _: JobContext, _: Arc<Probes>) -> JobResult {
+        Ok(Value::Null)
+    }
+}
+
+pub fn registry() -> Registry<Probes> {
+    Registry::new().register::<Probe>().register::<Overlong>().register::<Single>().register::<Tick>()
+}
+
+pub fn options(database: &str, redis: &str, prefix: &str) -> WorkerOptions {
+    WorkerOptions {
+        database: database.parse().unwrap(),
+        redis_url: redis.to_owned(),
+        redis_prefix: prefix.to_owned(),
+        lease: Duration::from_secs(15),
+        drain: Duration::from_secs(10),
+        concurrency: 50,
+    }
+}
