@@ -1,11 +1,13 @@
 //! The worker's side: handlers, one job a file, and what they reach the outside with.
 //!
+//! - [`bench`]: `labelfleet-worker bench`
 //! - [`instance`]: what the jobs of an annotator's instance share
 //! - [`label_studio`]: client of the Label Studio HTTP API
 //! - [`registry`]: which jobs a worker runs
 //! - [`runtime`]: where instances run
 //! - [`template`]: the database that theirs are cloned from
 
+pub mod bench;
 pub mod deps;
 pub mod instance;
 mod jobs;

@@ -9,7 +9,7 @@ use labelfleet::{
     queue::{Worker, WorkerOptions, signals::stop_on_signals},
     telemetry,
 };
-use labelfleet_jobs::{Deps, registry::registry};
+use labelfleet_jobs::{Deps, bench, registry::registry};
 
 #[derive(Debug, Parser)]
 #[command(name = "labelfleet-worker", version, about = "Runs LabelFleet's jobs")]
@@ -22,6 +22,9 @@ struct Cli {
 enum Command {
     /// Run jobs until SIGTERM (the default).
     Run,
+    /// Measure, on servers started for it.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     telemetry::init();
     let outcome = match cli.command.unwrap_or(Command::Run) {
         Command::Run => run(),
+        Command::Bench(bench) => bench::run(bench),
     };
     match outcome {
         // Not by returning: a handler that blocks its thread would keep the runtime from ending.

@@ -51,6 +51,9 @@ impl Dispatcher {
 
     pub(crate) fn push(&self, queue: Cow<'static, str>, ids: Vec<JobId>) {
         let count = ids.len() as u64;
+        if count == 0 {
+            return;
+        }
         if self.ids.try_send((queue, ids)).is_err() {
             metrics::counter!("jobs_dispatch_dropped_total").increment(count);
         }
