@@ -1,5 +1,7 @@
 //! Logs: one line an event, identifiers as fields; JSON with `LOG_FORMAT=json`, levels by `RUST_LOG`.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Call once, first thing in `main`.
@@ -9,6 +11,13 @@ pub fn init() {
     if std::env::var("LOG_FORMAT").is_ok_and(|format| format == "json") {
         registry.with(fmt::layer().json().with_writer(std::io::stderr)).init();
     } else {
-        registry.with(fmt::layer().with_target(false).with_writer(std::io::stderr)).init();
+        registry
+            .with(
+                fmt::layer()
+                    .with_ansi(std::io::stderr().is_terminal())
+                    .with_target(false)
+                    .with_writer(std::io::stderr),
+            )
+            .init();
     }
 }

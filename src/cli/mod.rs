@@ -75,7 +75,7 @@ fn config() -> anyhow::Result<Config> {
 fn pool(url: &str, connections: u32) -> sqlx::Result<PgPool> {
     PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(5))
+        .acquire_timeout(Duration::from_secs(3))
         .connect_lazy(url)
 }
 

@@ -45,6 +45,7 @@ struct AnnotatorDetail {
     assignments: Vec<Assignment>,
 }
 
+/// List annotators.
 #[utoipa::path(get, path = "/api/annotators", tag = "annotators", params(PageParams),
     responses((status = 200, body = Paginated<Annotator>), BadRequest))]
 async fn list_annotators(State(state): State<AppState>, page: Page) -> ApiResult<Json<Paginated<Annotator>>> {
@@ -52,6 +53,7 @@ async fn list_annotators(State(state): State<AppState>, page: Page) -> ApiResult
     Ok(Json(Paginated::new(page, annotators)))
 }
 
+/// Create an annotator.
 #[utoipa::path(post, path = "/api/annotators", tag = "annotators", request_body = AnnotatorFields,
     responses((status = 201, body = Annotator), BadRequest, Conflict))]
 async fn create_annotator(
@@ -61,6 +63,7 @@ async fn create_annotator(
     Ok((StatusCode::CREATED, Json(ops::annotators::create(&state.queue, &fields).await?)))
 }
 
+/// Get an annotator.
 #[utoipa::path(get, path = "/api/annotators/{id}", tag = "annotators", params(("id" = i64, Path)),
     responses((status = 200, body = AnnotatorDetail), BadRequest, NotFound))]
 async fn get_annotator(
@@ -74,6 +77,7 @@ async fn get_annotator(
     Ok(Json(AnnotatorDetail { annotator, assignments }))
 }
 
+/// Change an annotator.
 #[utoipa::path(put, path = "/api/annotators/{id}", tag = "annotators", params(("id" = i64, Path)),
     request_body = AnnotatorChanges,
     responses((status = 200, body = Annotator), BadRequest, NotFound, Conflict))]
@@ -85,6 +89,8 @@ async fn update_annotator(
     Ok(Json(ops::annotators::update(&state.queue, id, changes).await?))
 }
 
+/// Delete an annotator.
+///
 /// Open assignments go back to the pool; container and database are removed by job.
 #[utoipa::path(delete, path = "/api/annotators/{id}", tag = "annotators", params(("id" = i64, Path)),
     responses((status = 200, body = Done), BadRequest, NotFound))]
@@ -101,6 +107,8 @@ struct Started {
     status: AnnotatorStatus,
 }
 
+/// Start an annotator's container.
+///
 /// Asynchronous: `/api/annotators/{id}/status` tells how far it is. 400 while there is an active container.
 #[utoipa::path(post, path = "/api/annotators/{id}/start", tag = "annotators", params(("id" = i64, Path)),
     responses((status = 200, body = Started), BadRequest, NotFound))]
@@ -109,6 +117,8 @@ async fn start_annotator(State(state): State<AppState>, Id(id): Id<AnnotatorId>)
     Ok(Json(Started { success: true, status }))
 }
 
+/// Stop an annotator's container.
+///
 /// Keeps the container's data. Stopping what is stopped is no error.
 #[utoipa::path(post, path = "/api/annotators/{id}/stop", tag = "annotators", params(("id" = i64, Path)),
     responses((status = 200, body = Done), BadRequest, NotFound))]
@@ -132,6 +142,8 @@ struct InstanceStatus {
     status_reason: Option<String>,
 }
 
+/// Get a container's state.
+///
 /// The container's current state.
 #[utoipa::path(get, path = "/api/annotators/{id}/status", tag = "annotators", params(("id" = i64, Path)),
     responses((status = 200, body = InstanceStatus), BadRequest, NotFound))]
@@ -165,6 +177,8 @@ pub struct TokenInput {
     token: String,
 }
 
+/// Report a container's API token.
+///
 /// Called by an instance to report its API token; shows the annotator's webhook secret instead of a session.
 #[utoipa::path(post, path = "/api/annotators/{id}/token", tag = "annotators", security(()),
     params(("id" = i64, Path), ("X-Webhook-Secret" = String, Header, description = "The annotator's secret")),

@@ -38,6 +38,8 @@ struct AssignmentFilter {
     status: Option<AssignmentStatus>,
 }
 
+/// List assignments.
+///
 /// The newest first.
 #[utoipa::path(get, path = "/api/assignments", tag = "assignments", params(AssignmentFilter, PageParams),
     responses((status = 200, body = Paginated<Assignment>), BadRequest))]
@@ -68,6 +70,7 @@ struct AssignmentDetail {
     gold_results: Vec<GoldResult>,
 }
 
+/// Get an assignment.
 #[utoipa::path(get, path = "/api/assignments/{id}", tag = "assignments", params(("id" = i64, Path)),
     responses((status = 200, body = AssignmentDetail), BadRequest, NotFound))]
 async fn get_assignment(
@@ -86,6 +89,8 @@ async fn get_assignment(
     Ok(Json(AssignmentDetail { assignment, annotator, workflow, tasks, gold_results }))
 }
 
+/// Cancel an assignment.
+///
 /// Cancels a pending or in-progress assignment; images that nobody labeled go back to the pool.
 #[utoipa::path(delete, path = "/api/assignments/{id}", tag = "assignments", params(("id" = i64, Path)),
     responses((status = 200, body = Done), BadRequest, NotFound, Conflict))]

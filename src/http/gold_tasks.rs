@@ -34,6 +34,7 @@ struct GoldTaskFilter {
     category: Option<String>,
 }
 
+/// List gold tasks.
 #[utoipa::path(get, path = "/api/gold-tasks", tag = "gold-tasks", params(GoldTaskFilter, PageParams),
     responses((status = 200, body = Paginated<GoldTask>), BadRequest))]
 async fn list_gold_tasks(
@@ -47,6 +48,7 @@ async fn list_gold_tasks(
     Ok(Json(Paginated::new(page, gold)))
 }
 
+/// Create a gold task.
 #[utoipa::path(post, path = "/api/gold-tasks", tag = "gold-tasks", request_body = GoldTaskFields,
     responses((status = 201, body = GoldTask), BadRequest))]
 async fn create_gold_task(
@@ -56,6 +58,7 @@ async fn create_gold_task(
     Ok((StatusCode::CREATED, Json(ops::gold_tasks::create(&state.queue, &fields).await?)))
 }
 
+/// Get a gold task.
 #[utoipa::path(get, path = "/api/gold-tasks/{id}", tag = "gold-tasks", params(("id" = i64, Path)),
     responses((status = 200, body = GoldTask), BadRequest, NotFound))]
 async fn get_gold_task(State(state): State<AppState>, Id(id): Id<GoldTaskId>) -> ApiResult<Json<GoldTask>> {
@@ -63,6 +66,7 @@ async fn get_gold_task(State(state): State<AppState>, Id(id): Id<GoldTaskId>) ->
     Ok(Json(gold.ok_or(Error::NotFound("Gold task"))?))
 }
 
+/// Change a gold task.
 #[utoipa::path(put, path = "/api/gold-tasks/{id}", tag = "gold-tasks", params(("id" = i64, Path)),
     request_body = GoldTaskChanges,
     responses((status = 200, body = GoldTask), BadRequest, NotFound))]
@@ -74,6 +78,8 @@ async fn update_gold_task(
     Ok(Json(ops::gold_tasks::update(&state.queue, id, changes).await?))
 }
 
+/// Delete a gold task.
+///
 /// 409 once it was given out: its results stay.
 #[utoipa::path(delete, path = "/api/gold-tasks/{id}", tag = "gold-tasks", params(("id" = i64, Path)),
     responses((status = 200, body = Done), BadRequest, NotFound, Conflict))]

@@ -26,6 +26,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     ))
 }
 
+/// List labeling configs.
 #[utoipa::path(get, path = "/api/labeling-configs", tag = "labeling-configs", params(PageParams),
     responses((status = 200, body = Paginated<LabelingConfig>), BadRequest))]
 async fn list_labeling_configs(
@@ -36,6 +37,7 @@ async fn list_labeling_configs(
     Ok(Json(Paginated::new(page, configs)))
 }
 
+/// Create a labeling config.
 #[utoipa::path(post, path = "/api/labeling-configs", tag = "labeling-configs",
     request_body = LabelingConfigFields,
     responses((status = 201, body = LabelingConfigUsage), BadRequest))]
@@ -46,6 +48,8 @@ async fn create_labeling_config(
     Ok((StatusCode::CREATED, Json(ops::labeling_configs::create(&state.queue, &fields).await?)))
 }
 
+/// Get a labeling config.
+///
 /// With usage counts.
 #[utoipa::path(get, path = "/api/labeling-configs/{id}", tag = "labeling-configs", params(("id" = i64, Path)),
     responses((status = 200, body = LabelingConfigUsage), BadRequest, NotFound))]
@@ -57,6 +61,8 @@ async fn get_labeling_config(
     Ok(Json(config.ok_or(Error::NotFound("Labeling config"))?))
 }
 
+/// Change a labeling config.
+///
 /// 409 when `configXml` changes while gold tasks reference the config.
 #[utoipa::path(put, path = "/api/labeling-configs/{id}", tag = "labeling-configs", params(("id" = i64, Path)),
     request_body = LabelingConfigChanges,
@@ -69,6 +75,8 @@ async fn update_labeling_config(
     Ok(Json(ops::labeling_configs::update(&state.queue, id, changes).await?))
 }
 
+/// Delete a labeling config.
+///
 /// 409 while workflows or gold tasks reference the config.
 #[utoipa::path(delete, path = "/api/labeling-configs/{id}", tag = "labeling-configs",
     params(("id" = i64, Path)),

@@ -8,12 +8,12 @@
 //!
 //! Routes are closed unless they are listed in [`open_routes`].
 
-use std::sync::Arc;
+use std::{future::IntoFuture, sync::Arc, time::Duration};
 
 use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware, serve::ListenerExt};
 use serde::Serialize;
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::ToSchema;
 use utoipa_axum::{
@@ -48,6 +48,9 @@ pub use page::{PageParams, Paginated};
 
 /// Larger bodies are answered with 413 where a route says nothing else.
 pub const BODY_LIMIT: usize = 1024 * 1024;
+
+/// How long requests under way may take to end once the server stops.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// What handlers reach. Cheap to clone.
 #[derive(Clone)]
@@ -140,7 +143,7 @@ pub fn router(state: AppState) -> Router {
         .with_state(state)
 }
 
-/// Answers requests until `shutdown` is done, then lets the running ones end.
+/// Answers requests until `shutdown` is done, then lets the running ones end, for [`DRAIN`] at most.
 pub async fn serve(
     listener: TcpListener,
     state: AppState,
@@ -153,7 +156,23 @@ pub async fn serve(
             tracing::debug!(?error, "TCP_NODELAY was refused");
         }
     });
-    let served = axum::serve(listener, router(state)).with_graceful_shutdown(shutdown).await;
+    let draining = Arc::new(Notify::new());
+    let begun = Arc::clone(&draining);
+    let server = axum::serve(listener, router(state)).with_graceful_shutdown(async move {
+        shutdown.await;
+        begun.notify_one();
+    });
+    let deadline = async {
+        draining.notified().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    let served = tokio::select! {
+        served = server.into_future() => served,
+        () = deadline => {
+            tracing::warn!("requests under way were cut off: they did not end within {DRAIN:?}");
+            Ok(())
+        }
+    };
     upkeep.abort();
     served
 }

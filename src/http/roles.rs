@@ -23,6 +23,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     ))
 }
 
+/// List roles.
 #[utoipa::path(get, path = "/api/roles", tag = "roles", params(PageParams),
     responses((status = 200, body = Paginated<Role>), BadRequest))]
 async fn list_roles(State(state): State<AppState>, page: Page) -> ApiResult<Json<Paginated<Role>>> {
@@ -30,6 +31,7 @@ async fn list_roles(State(state): State<AppState>, page: Page) -> ApiResult<Json
     Ok(Json(Paginated::new(page, roles)))
 }
 
+/// Create a role.
 #[utoipa::path(post, path = "/api/roles", tag = "roles", request_body = RoleFields,
     responses((status = 201, body = Role), BadRequest, Conflict))]
 async fn create_role(
@@ -39,6 +41,7 @@ async fn create_role(
     Ok((StatusCode::CREATED, Json(ops::roles::create(&state.queue, &fields).await?)))
 }
 
+/// Get a role.
 #[utoipa::path(get, path = "/api/roles/{id}", tag = "roles", params(("id" = i64, Path)),
     responses((status = 200, body = Role), BadRequest, NotFound))]
 async fn get_role(State(state): State<AppState>, Id(id): Id<RoleId>) -> ApiResult<Json<Role>> {
@@ -46,6 +49,7 @@ async fn get_role(State(state): State<AppState>, Id(id): Id<RoleId>) -> ApiResul
     Ok(Json(role.ok_or(Error::NotFound("Role"))?))
 }
 
+/// Change a role.
 #[utoipa::path(put, path = "/api/roles/{id}", tag = "roles", params(("id" = i64, Path)),
     request_body = RoleChanges,
     responses((status = 200, body = Role), BadRequest, NotFound, Conflict))]
@@ -57,6 +61,8 @@ async fn update_role(
     Ok(Json(ops::roles::update(&state.queue, id, changes).await?))
 }
 
+/// Delete a role.
+///
 /// 409 while annotators or workflows have the role.
 #[utoipa::path(delete, path = "/api/roles/{id}", tag = "roles", params(("id" = i64, Path)),
     responses((status = 200, body = Done), BadRequest, NotFound, Conflict))]

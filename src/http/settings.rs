@@ -19,6 +19,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list_settings)).routes(routes!(get_setting, put_setting))
 }
 
+/// List settings.
 #[utoipa::path(get, path = "/api/settings", tag = "settings", params(PageParams),
     responses((status = 200, body = Paginated<Setting>), BadRequest))]
 async fn list_settings(State(state): State<AppState>, page: Page) -> ApiResult<Json<Paginated<Setting>>> {
@@ -26,6 +27,7 @@ async fn list_settings(State(state): State<AppState>, page: Page) -> ApiResult<J
     Ok(Json(Paginated::new(page, settings)))
 }
 
+/// Get a setting.
 #[utoipa::path(get, path = "/api/settings/{key}", tag = "settings", params(("key" = String, Path)),
     responses((status = 200, body = Setting), NotFound))]
 async fn get_setting(State(state): State<AppState>, Path(key): Path<String>) -> ApiResult<Json<Setting>> {
@@ -33,6 +35,8 @@ async fn get_setting(State(state): State<AppState>, Path(key): Path<String>) -> 
     Ok(Json(setting.ok_or(Error::NotFound("Setting"))?))
 }
 
+/// Put a setting.
+///
 /// Creates the setting or updates it.
 #[utoipa::path(put, path = "/api/settings/{key}", tag = "settings", params(("key" = String, Path)),
     request_body = SettingFields, responses((status = 200, body = Setting), BadRequest))]

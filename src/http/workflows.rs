@@ -37,6 +37,7 @@ struct WorkflowInChain {
     chain: Vec<ChainLink>,
 }
 
+/// List workflows.
 #[utoipa::path(get, path = "/api/workflows", tag = "workflows", params(PageParams),
     responses((status = 200, body = Paginated<Workflow>), BadRequest))]
 async fn list_workflows(State(state): State<AppState>, page: Page) -> ApiResult<Json<Paginated<Workflow>>> {
@@ -44,6 +45,8 @@ async fn list_workflows(State(state): State<AppState>, page: Page) -> ApiResult<
     Ok(Json(Paginated::new(page, workflows)))
 }
 
+/// Create a workflow.
+///
 /// Also has the source listed into the pool.
 #[utoipa::path(post, path = "/api/workflows", tag = "workflows", request_body = WorkflowFields,
     responses((status = 201, body = Workflow), BadRequest))]
@@ -54,6 +57,7 @@ async fn create_workflow(
     Ok((StatusCode::CREATED, Json(ops::workflows::create(&state.queue, &fields).await?)))
 }
 
+/// Get a workflow.
 #[utoipa::path(get, path = "/api/workflows/{id}", tag = "workflows", params(("id" = i64, Path)),
     responses((status = 200, body = WorkflowInChain), BadRequest, NotFound))]
 async fn get_workflow(
@@ -66,6 +70,8 @@ async fn get_workflow(
     Ok(Json(WorkflowInChain { workflow, chain }))
 }
 
+/// Change a workflow.
+///
 /// A new `s3SourcePath` is listed; images of the former one that nobody ever got leave the pool.
 #[utoipa::path(put, path = "/api/workflows/{id}", tag = "workflows", params(("id" = i64, Path)),
     request_body = WorkflowChanges,
@@ -78,6 +84,8 @@ async fn update_workflow(
     Ok(Json(ops::workflows::update(&state.queue, id, changes).await?))
 }
 
+/// Delete a workflow.
+///
 /// 409 while assignments or other workflows reference the workflow.
 #[utoipa::path(delete, path = "/api/workflows/{id}", tag = "workflows", params(("id" = i64, Path)),
     responses((status = 200, body = Done), BadRequest, NotFound, Conflict))]
@@ -100,6 +108,8 @@ struct Assigned {
     assignment: Assignment,
 }
 
+/// Assign a batch.
+///
 /// Assigns the next batch to an annotator. Gold tasks and the Label Studio project follow by job.
 #[utoipa::path(post, path = "/api/workflows/{id}/assign", tag = "workflows", params(("id" = i64, Path)),
     request_body = AssignInput,

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use labelfleet::up::{Postgres, PostgresOptions};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
 
 use crate::support::{
-    api::{Api, answer, config},
+    api::{ADMIN_EMAIL, ADMIN_PASSWORD, Api, answer, config},
     database::Database,
+    wait,
 };
 
 #[tokio::test]
@@ -60,4 +62,30 @@ async fn connections_that_postgres_cut_are_made_anew() {
             answer.expect(200);
         }
     }
+}
+
+#[tokio::test]
+async fn the_api_outlives_a_restart_of_postgres() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = PostgresOptions { durable: false, ..PostgresOptions::new(dir.path()) };
+    let mut server = Postgres::start(options).await.unwrap();
+    let database = Database::create_on(&server.url()).await;
+    Api::start(&database).await;
+    let pool =
+        PgPoolOptions::new().acquire_timeout(Duration::from_secs(1)).connect_lazy(&database.url).unwrap();
+    let api = Api::serve(config(&database.url), pool).await;
+    api.log_in(ADMIN_EMAIL, ADMIN_PASSWORD).await.expect(200);
+    let role = api.create_role("labeler").await;
+
+    server.stop().await.unwrap();
+    api.get("/api/health").await.expect(503);
+    api.post("/api/roles", json!({ "name": "lost" })).await.expect_error(503);
+    server.restart().await.unwrap();
+
+    wait::until("the API is healthy again", Duration::from_secs(10), || async {
+        (api.get("/api/health").await.status == 200).then_some(())
+    })
+    .await;
+    let roles = api.get("/api/roles").await.expect(200);
+    assert_eq!((&roles["pagination"]["total"], &roles["data"][0]["id"]), (&json!(1), &json!(role)));
 }
