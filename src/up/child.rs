@@ -89,6 +89,8 @@ pub struct Child {
     process: tokio::process::Child,
     pid: Pid,
     log: PathBuf,
+    /// Where its own part of the log begins.
+    log_start: u64,
     on_drop: Signal,
 }
 
@@ -102,6 +104,7 @@ impl Child {
     ) -> anyhow::Result<Self> {
         let open = || OpenOptions::new().create(true).append(true).open(log);
         let out = open().with_context(|| format!("open the log {}", log.display()))?;
+        let log_start = out.metadata()?.len();
         let process = command
             .process_group(0)
             .stdin(Stdio::null())
@@ -110,7 +113,7 @@ impl Child {
             .spawn()
             .with_context(|| format!("start {name} (by `setpriv`, of Debian's package util-linux)"))?;
         let pid = process.id().and_then(|id| i32::try_from(id).ok()).context("a new child has a pid")?;
-        Ok(Self { name, process, pid: Pid::from_raw(pid), log: log.to_owned(), on_drop })
+        Ok(Self { name, process, pid: Pid::from_raw(pid), log: log.to_owned(), log_start, on_drop })
     }
 
     pub fn name(&self) -> &'static str {
@@ -158,13 +161,20 @@ impl Child {
 
     /// What to tell when this child ended and should not have.
     pub fn obituary(&self, status: ExitStatus) -> anyhow::Error {
-        let end = tail(&self.log, 2000).unwrap_or_default();
+        let end = tail(&self.log, self.log_start, 2000).unwrap_or_default();
         anyhow::anyhow!(
             "{} ended ({status}); its log is {}\n{}",
             self.name,
             self.log.display(),
             end.trim_end()
         )
+    }
+
+    /// Waits until its log says this.
+    pub async fn wait_for_line(&mut self, patience: Duration, text: &str) -> anyhow::Result<()> {
+        let (log, start) = (self.log.clone(), self.log_start);
+        let said = || tail(&log, start, u64::MAX).is_ok_and(|log| log.contains(text));
+        self.wait_until(patience, async || said()).await
     }
 
     /// Asks `ready` until it says yes; an error when the child ends first or `patience` runs out.
@@ -209,16 +219,16 @@ impl Drop for Child {
     }
 }
 
-/// The last `bytes` of a text file, from the start of a line.
-fn tail(path: &Path, bytes: u64) -> std::io::Result<String> {
+/// At most the last `bytes` of a text file from `start` on, whole lines only.
+fn tail(path: &Path, start: u64, bytes: u64) -> std::io::Result<String> {
     let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
+    let begin = start.max(file.metadata()?.len().saturating_sub(bytes));
+    file.seek(SeekFrom::Start(begin))?;
     let mut read = Vec::new();
     file.read_to_end(&mut read)?;
     let text = String::from_utf8_lossy(&read).into_owned();
     Ok(match text.split_once('\n') {
-        Some((_, rest)) if length > bytes => rest.to_owned(),
+        Some((_, rest)) if begin > start => rest.to_owned(),
         _ => text,
     })
 }

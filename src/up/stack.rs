@@ -29,7 +29,7 @@ use crate::{
 
 const DATABASE: &str = "labelfleet";
 const BUCKET: &str = "labelfleet";
-const API_START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(30);
 const API_STOP: Duration = Duration::from_secs(15);
 const INSTANCES_STOP: Duration = Duration::from_secs(60);
 
@@ -127,9 +127,7 @@ impl Stack {
         report("API", &config.public_url, begun.elapsed());
 
         let begun = Instant::now();
-        let mut worker = command(&worker_program()?, None, Signal::SIGTERM);
-        worker.envs(&self.vars);
-        self.worker = Some(Child::spawn("the worker", worker, &self.folder.log("worker"), Signal::SIGTERM)?);
+        self.start_worker().await?;
         report("worker", "labelfleet-worker", begun.elapsed());
         Ok(config)
     }
@@ -249,10 +247,18 @@ impl Stack {
         let api = self.api.insert(Child::spawn("the API", api, &self.folder.log("api"), Signal::SIGTERM)?);
         let host = if config.host == "0.0.0.0" { "127.0.0.1" } else { &config.host };
         let health = format!("http://{host}:{}/api/health", config.port);
-        api.wait_until(API_START, || async {
+        api.wait_until(START, async || {
             reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success())
         })
         .await
+    }
+
+    async fn start_worker(&mut self) -> anyhow::Result<()> {
+        let mut worker = command(&worker_program()?, None, Signal::SIGTERM);
+        worker.envs(&self.vars);
+        let log = self.folder.log("worker");
+        let worker = self.worker.insert(Child::spawn("the worker", worker, &log, Signal::SIGTERM)?);
+        worker.wait_for_line(START, "ready worker").await
     }
 
     /// Instances of the process runtime outlive their worker, so they are stopped by a run of its own.

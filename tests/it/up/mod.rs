@@ -3,3 +3,4 @@
 mod compose;
 mod s3;
 mod servers;
+mod stack;
