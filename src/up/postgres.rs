@@ -118,11 +118,9 @@ impl Postgres {
     async fn wait_ready(&mut self) -> anyhow::Result<()> {
         let url = self.url();
         self.child
-            .wait_until(START_PATIENCE, async || {
-                match PgConnection::connect(&url).await {
-                    Ok(connection) => connection.close().await.is_ok(),
-                    Err(_) => false,
-                }
+            .wait_until(START_PATIENCE, async || match PgConnection::connect(&url).await {
+                Ok(connection) => connection.close().await.is_ok(),
+                Err(_) => false,
             })
             .await
     }

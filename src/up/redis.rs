@@ -87,13 +87,9 @@ impl Redis {
     async fn wait_ready(&mut self) -> anyhow::Result<()> {
         let client = redis::Client::open(self.url()).context("the private Redis' URL")?;
         self.child
-            .wait_until(START_PATIENCE, async || {
-                match client.get_multiplexed_async_connection().await {
-                    Ok(mut connection) => {
-                        redis::cmd("PING").query_async::<String>(&mut connection).await.is_ok()
-                    }
-                    Err(_) => false,
-                }
+            .wait_until(START_PATIENCE, async || match client.get_multiplexed_async_connection().await {
+                Ok(mut connection) => redis::cmd("PING").query_async::<String>(&mut connection).await.is_ok(),
+                Err(_) => false,
             })
             .await
     }
