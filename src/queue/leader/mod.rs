@@ -7,6 +7,7 @@
 //! The lock's connection is renewed by pings and ended by Postgres itself when they stay away, so a leader that
 //! froze or was cut off does not keep the others out.
 
+mod depth;
 mod relay;
 mod rescue;
 mod retention;
@@ -24,6 +25,7 @@ use crate::lock::{Candidate, Key, Session};
 const TICK: Duration = Duration::from_millis(200);
 const RELAY_EVERY: Duration = Duration::from_millis(500);
 const RETENTION_EVERY: Duration = Duration::from_secs(10);
+const DEPTH_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Leader<S> {
     pool: PgPool,
@@ -34,6 +36,9 @@ pub(super) struct Leader<S> {
     period: Duration,
     /// A leader that shows no life for this long is none.
     silence: Duration,
+    /// Before the first look for dead workers: after an outage of Postgres all leases have run out, and the living
+    /// renew theirs first.
+    grace: Duration,
 }
 
 impl<S: Send + Sync + 'static> Leader<S> {
@@ -53,6 +58,8 @@ impl<S: Send + Sync + 'static> Leader<S> {
             // Another has to take over and rescue within the lease.
             period: (lease / 15).min(Duration::from_secs(1)),
             silence: lease / 3,
+            // Longer than a heartbeat, and short enough for a new leader to rescue in time.
+            grace: lease / 4,
         }
     }
 
@@ -84,7 +91,7 @@ impl<S: Send + Sync + 'static> Leader<S> {
     async fn lead(&mut self, mut lock: Session, stop: &CancellationToken) -> Option<Session> {
         tracing::info!("this worker leads");
         let mut is_registered = false;
-        let mut due = Due::now(self.period);
+        let mut due = Due::new(self.period, self.grace);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -118,6 +125,9 @@ impl<S: Send + Sync + 'static> Leader<S> {
         if due.retention.is_over() {
             retention::remove(&self.pool).await?;
         }
+        if due.depth.is_over() {
+            depth::measure(&self.pool).await?;
+        }
         Ok(())
     }
 }
@@ -127,14 +137,16 @@ struct Due {
     relay: Every,
     rescue: Every,
     retention: Every,
+    depth: Every,
 }
 
 impl Due {
-    fn now(period: Duration) -> Self {
+    fn new(period: Duration, grace: Duration) -> Self {
         Self {
             relay: Every::new(RELAY_EVERY),
-            rescue: Every::new(period),
+            rescue: Every { period, next: Instant::now() + grace },
             retention: Every::new(RETENTION_EVERY),
+            depth: Every::new(DEPTH_EVERY),
         }
     }
 }

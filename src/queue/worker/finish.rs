@@ -66,7 +66,13 @@ impl Finisher {
 
     async fn write(&self, batch: &[Finished]) {
         let mut pause = PAUSE;
-        while let Err(error) = self.try_write(batch).await {
+        loop {
+            let error = match self.try_write(batch).await {
+                // When it is tried again, what is missing may be what the first try had written.
+                Ok(written) if pause == PAUSE => return report_lost(batch, written),
+                Ok(_) => return,
+                Err(error) => error,
+            };
             if !is_passing(&error) {
                 return self.write_each(batch, error).await;
             }
@@ -93,7 +99,8 @@ impl Finisher {
         }
     }
 
-    async fn try_write(&self, batch: &[Finished]) -> sqlx::Result<()> {
+    /// Returns whose end is written.
+    async fn try_write(&self, batch: &[Finished]) -> sqlx::Result<Vec<JobId>> {
         let (mut completed, mut failed) = (Completed::default(), Failed::default());
         for Finished { ticket, end } in batch {
             match end {
@@ -112,21 +119,7 @@ impl Finisher {
         if !failed.ids.is_empty() {
             written.extend(self.fail(&failed).await?);
         }
-        if written.len() < batch.len() {
-            written.sort_unstable();
-            for Finished { ticket, .. } in batch {
-                if written.binary_search(&ticket.context.id).is_err() {
-                    tracing::warn!(
-                        job = ticket.context.id.0,
-                        kind = ticket.kind,
-                        attempt = ticket.context.attempt,
-                        "the run had lost its lease: its end is not written"
-                    );
-                    metrics::counter!("jobs_lease_lost_total", "kind" => ticket.kind).increment(1);
-                }
-            }
-        }
-        Ok(())
+        Ok(written)
     }
 
     async fn complete(&self, ends: &Completed) -> sqlx::Result<Vec<JobId>> {
@@ -174,6 +167,24 @@ impl Finisher {
         )
         .fetch_all(&self.pool)
         .await
+    }
+}
+
+fn report_lost(batch: &[Finished], mut written: Vec<JobId>) {
+    if written.len() == batch.len() {
+        return;
+    }
+    written.sort_unstable();
+    for Finished { ticket, .. } in batch {
+        if written.binary_search(&ticket.context.id).is_err() {
+            tracing::warn!(
+                job = ticket.context.id.0,
+                kind = ticket.kind,
+                attempt = ticket.context.attempt,
+                "the run had lost its lease: its end is not written"
+            );
+            metrics::counter!("jobs_lease_lost_total", "kind" => ticket.kind).increment(1);
+        }
     }
 }
 

@@ -20,6 +20,8 @@ mod fetch;
 mod finish;
 mod heartbeat;
 pub(crate) mod outcome;
+mod pools;
+mod run;
 mod slots;
 
 use std::{sync::Arc, time::Duration};
@@ -29,10 +31,7 @@ use apalis::{
     prelude::*,
 };
 use apalis_core::{monitor::context::MonitorContext, task::Task, worker::ext::parallelize::ParallelizeExt};
-use sqlx::{
-    PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -108,9 +107,9 @@ impl Worker {
         .keep()
         .await?;
 
-        let claim_pool = pool(queues.len(), claiming(&options.database));
-        let finish_pool = pool(2, finishing(&options.database));
-        let leader_pool = pool(2, options.database.clone().application_name("labelfleet-leader"));
+        let claim_pool = pools::claiming(&options.database, queues.len());
+        let finish_pool = pools::finishing(&options.database);
+        let leader_pool = pools::leading(&options.database);
 
         let (finished, ends) = mpsc::unbounded_channel();
         let finisher = tokio::spawn(finish::Finisher { pool: finish_pool.clone(), worker: id }.run(ends));
@@ -153,13 +152,15 @@ impl Worker {
                     .parallelize(tokio::spawn)
                     .layer(
                         TraceLayer::new()
-                            .make_span_with(span as fn(&Task<Claimed>) -> tracing::Span)
+                            .make_span_with(run::span as fn(&Task<Claimed>) -> tracing::Span)
                             .on_request(|_: &Task<Claimed>, _: &tracing::Span| {})
                             .on_response(())
                             .on_failure(()),
                     )
-                    .layer(CatchPanicLayer::with_panic_handler(panicked as fn(&PanicPayload) -> Failure))
-                    .build(move |job: Claimed| run(job, registry.clone(), state.clone(), cut.clone()))
+                    .layer(CatchPanicLayer::with_panic_handler(
+                        run::panicked as fn(&run::PanicPayload) -> Failure,
+                    ))
+                    .build(move |job: Claimed| run::run(job, registry.clone(), state.clone(), cut.clone()))
             });
         }
         background.spawn(
@@ -233,80 +234,8 @@ async fn resign(pool: &PgPool, worker: Uuid) -> sqlx::Result<usize> {
     Ok(released)
 }
 
-/// Runs one job to its end. The value is stored as the job's result, unless it is null.
-async fn run<S: Send + Sync + 'static>(
-    job: Claimed,
-    registry: Arc<Registry<S>>,
-    state: Arc<S>,
-    cut: CancellationToken,
-) -> Result<Option<String>, Failure> {
-    let Some(kind) = registry.kinds.get(job.ticket.kind) else {
-        // It can't be: only known kinds are claimed.
-        return Err(Failure::Released);
-    };
-    let handler = (kind.run)(&job.args, job.ticket.context.clone(), state);
-    tokio::select! {
-        biased;
-        ended = tokio::time::timeout(kind.timeout, handler) => match ended {
-            Ok(Ok(result)) => Ok(storable(&result)),
-            Ok(Err(failure)) => Err(failure),
-            Err(_) => Err(Failure::Timeout(kind.timeout)),
-        },
-        () = cut.cancelled() => Err(Failure::Released),
-    }
-}
-
-/// The result as JSON, without the one character that jsonb can't hold.
-fn storable(result: &serde_json::Value) -> Option<String> {
-    (!result.is_null()).then(|| result.to_string().replace("\\u0000", ""))
-}
-
-type PanicPayload = Box<dyn std::any::Any + Send>;
-
-fn panicked(payload: &PanicPayload) -> Failure {
-    let message = payload
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned());
-    Failure::Panic(message.unwrap_or_else(|| "no message".to_owned()))
-}
-
-fn span(task: &Task<Claimed>) -> tracing::Span {
-    let ticket = &task.args.ticket;
-    tracing::info_span!("job", id = ticket.context.id.0, kind = ticket.kind, attempt = ticket.context.attempt)
-}
-
 /// For operators: who it is, in words.
 fn name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}:{}", host.trim(), std::process::id())
-}
-
-/// Connects when first used. A connection that broke shows by its first statement's error, which all callers
-/// outlive, so none is tried before use.
-fn pool(connections: usize, options: PgConnectOptions) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(u32::try_from(connections.max(1)).unwrap_or(u32::MAX))
-        .acquire_timeout(Duration::from_secs(5))
-        .test_before_acquire(false)
-        .connect_lazy_with(options)
-}
-
-/// Rows are found by id or by the index of due jobs. Nothing else is ever right, whatever the statistics of a
-/// table that fills and drains within seconds say.
-fn by_index(database: &PgConnectOptions) -> PgConnectOptions {
-    database.clone().options([
-        ("enable_seqscan", "off"),
-        ("enable_hashjoin", "off"),
-        ("enable_mergejoin", "off"),
-        ("jit", "off"),
-    ])
-}
-
-fn claiming(database: &PgConnectOptions) -> PgConnectOptions {
-    by_index(database).application_name("labelfleet-claim").options([("synchronous_commit", "off")])
-}
-
-fn finishing(database: &PgConnectOptions) -> PgConnectOptions {
-    by_index(database).application_name("labelfleet-finish")
 }

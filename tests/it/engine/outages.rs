@@ -90,3 +90,33 @@ async fn survives_postgres(crash: bool) {
     worker.signal(Signal::SIGTERM);
     assert_eq!(worker.ended(DRAIN).await, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_that_postgres_kept_from_their_heartbeat_are_not_taken_for_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Postgres::start(PostgresOptions::new(dir.path())).await.unwrap();
+    let lab = Lab::on(Database::create_on(&server.url()).await, crate::support::redis_url()).await;
+    let lease = Duration::from_secs(3);
+    let workers = [lab.process(lease, DRAIN).await, lab.process(lease, DRAIN).await];
+    let probes: Vec<_> = (0..40).map(|key| Probe { key, act: Act::Sleep { millis: 10_000 } }).collect();
+    lab.enqueue_all(&probes).await;
+    wait::until("the jobs run", Duration::from_secs(20), async || {
+        (lab.count(JobState::Running).await == 40).then_some(())
+    })
+    .await;
+    server.stop().await.unwrap();
+    tokio::time::sleep(lease * 2).await;
+    server.restart().await.unwrap();
+    wait::until("all jobs completed", Duration::from_secs(30), async || {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs WHERE state = 'completed'")
+            .fetch_one(lab.pool())
+            .await
+            .ok()?;
+        (count == 40).then_some(())
+    })
+    .await;
+    assert_eq!(lab.scalar("SELECT count(*) FROM job_attempts").await, 0);
+    for worker in &workers {
+        worker.signal(Signal::SIGTERM);
+    }
+}

@@ -1,0 +1,29 @@
+//! How many jobs wait, for the metrics: one measure for all workers.
+
+use metrics::gauge;
+use sqlx::PgPool;
+
+/// A queue without such jobs reports none, so that its gauge falls to zero.
+pub(super) async fn measure(pool: &PgPool) -> sqlx::Result<()> {
+    let depths = sqlx::query!(
+        r#"WITH counted AS (
+               -- Each part has an index that holds just these rows.
+               SELECT queue, state, count(*) FROM jobs WHERE state = 'available' GROUP BY queue, state
+               UNION ALL
+               SELECT queue, state, count(*) FROM jobs WHERE state = 'running' GROUP BY queue, state
+               UNION ALL
+               SELECT queue, state, count(*) FROM jobs WHERE state IN ('scheduled', 'retryable')
+               GROUP BY queue, state
+           )
+           SELECT queue AS "queue!", state AS "state!", coalesce(count, 0) AS "count!"
+           FROM (SELECT DISTINCT unnest(queues) AS queue FROM workers) AS known
+           CROSS JOIN unnest(ARRAY ['scheduled', 'available', 'running', 'retryable']) AS open (state)
+           LEFT JOIN counted USING (queue, state)"#
+    )
+    .fetch_all(pool)
+    .await?;
+    for depth in depths {
+        gauge!("jobs_waiting", "queue" => depth.queue, "state" => depth.state).set(depth.count as f64);
+    }
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! The engine's own connections to Postgres.
+
+use std::time::Duration;
+
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+/// One connection a queue. A claim that a crash forgets makes its job due again, so it waits for no disk.
+pub(super) fn claiming(database: &PgConnectOptions, queues: usize) -> PgPool {
+    let options = by_index(database).application_name("labelfleet-claim");
+    pool(queues, options.options([("synchronous_commit", "off")]))
+}
+
+pub(super) fn finishing(database: &PgConnectOptions) -> PgPool {
+    pool(2, by_index(database).application_name("labelfleet-finish"))
+}
+
+pub(super) fn leading(database: &PgConnectOptions) -> PgPool {
+    pool(2, database.clone().application_name("labelfleet-leader"))
+}
+
+/// Connects when first used. A connection that broke shows by its first statement's error, which all callers
+/// outlive, so none is tried before use.
+fn pool(connections: usize, options: PgConnectOptions) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(u32::try_from(connections.max(1)).unwrap_or(u32::MAX))
+        .acquire_timeout(Duration::from_secs(5))
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
+}
+
+/// Rows are found by id or by the index of due jobs. Nothing else is ever right, whatever the statistics of a
+/// table that fills and drains within seconds say.
+fn by_index(database: &PgConnectOptions) -> PgConnectOptions {
+    database.clone().options([
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
+    ])
+}

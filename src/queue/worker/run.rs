@@ -1,0 +1,52 @@
+//! One run of a job: its handler, under its timeout.
+
+use std::sync::Arc;
+
+use apalis_core::task::Task;
+use tokio_util::sync::CancellationToken;
+
+use super::{backend::Claimed, outcome::Failure};
+use crate::queue::registry::Registry;
+
+/// Runs one job to its end. The value is stored as the job's result, unless it is null.
+pub(super) async fn run<S: Send + Sync + 'static>(
+    job: Claimed,
+    registry: Arc<Registry<S>>,
+    state: Arc<S>,
+    cut: CancellationToken,
+) -> Result<Option<String>, Failure> {
+    let Some(kind) = registry.kinds.get(job.ticket.kind) else {
+        // It can't be: only known kinds are claimed.
+        return Err(Failure::Released);
+    };
+    let handler = (kind.run)(&job.args, job.ticket.context.clone(), state);
+    tokio::select! {
+        biased;
+        ended = tokio::time::timeout(kind.timeout, handler) => match ended {
+            Ok(Ok(result)) => Ok(storable(&result)),
+            Ok(Err(failure)) => Err(failure),
+            Err(_) => Err(Failure::Timeout(kind.timeout)),
+        },
+        () = cut.cancelled() => Err(Failure::Released),
+    }
+}
+
+/// The result as JSON, without the one character that jsonb can't hold.
+fn storable(result: &serde_json::Value) -> Option<String> {
+    (!result.is_null()).then(|| result.to_string().replace("\\u0000", ""))
+}
+
+pub(super) type PanicPayload = Box<dyn std::any::Any + Send>;
+
+pub(super) fn panicked(payload: &PanicPayload) -> Failure {
+    let message = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned());
+    Failure::Panic(message.unwrap_or_else(|| "no message".to_owned()))
+}
+
+pub(super) fn span(task: &Task<Claimed>) -> tracing::Span {
+    let ticket = &task.args.ticket;
+    tracing::info_span!("job", id = ticket.context.id.0, kind = ticket.kind, attempt = ticket.context.attempt)
+}
