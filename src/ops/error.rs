@@ -71,6 +71,10 @@ impl From<sqlx::Error> for Error {
             Some("workflows_rejection_route_workflow_id_fkey") => {
                 Self::invalid("rejectionRouteWorkflowId", "no such workflow")
             }
+            // Postgres broke a deadlock, or two serializable transactions met.
+            _ if cause.code().is_some_and(|code| matches!(&*code, "40001" | "40P01")) => {
+                Self::Unavailable("another change was in the way and nothing was changed; try again".into())
+            }
             // Class 22 is what a value brings about: U+0000 in a text, say.
             _ if cause.code().is_some_and(|code| code.starts_with("22")) => {
                 Self::Refused(format!("the database can't hold this value: {}", cause.message()))

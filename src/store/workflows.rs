@@ -29,9 +29,9 @@ pub struct Workflow {
     pub gold_standard_rate: f64,
     pub shuffle_images: bool,
     pub is_active: bool,
-    /// Images that no batch holds or held.
+    /// Images that can be handed out now.
     pub total_images_available: i64,
-    /// Images that were handed out, finished ones included.
+    /// Images that are handed out, finished ones included.
     pub total_images_assigned: i64,
     #[schema(inline)]
     pub rejection_mode: RejectionMode,

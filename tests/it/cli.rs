@@ -1,11 +1,15 @@
 //! The command line of `labelfleet`.
 
-use std::process::{Command, Output};
+use std::{
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
 
-use labelfleet::{domain::AnnotatorId, ops::jobs::AssignBatch, queue};
+use labelfleet::{domain::AnnotatorId, ops::jobs::AssignBatch, queue, up::ports};
+use nix::{sys::signal, unistd::Pid};
 use serde_json::Value;
 
-use crate::support::{binary, database::Database};
+use crate::support::{api, binary, database::Database, wait};
 
 /// Runs `labelfleet` with these arguments and nothing else in its environment but the database.
 async fn labelfleet(database_url: Option<&str>, args: &[&str]) -> Output {
@@ -79,4 +83,60 @@ async fn migrating_twice_is_migrating_once() {
     for _ in 0..2 {
         assert!(stdout(&labelfleet(Some(&database.url), &["migrate"]).await).contains("up to date"));
     }
+}
+
+/// The whole process: settings in, a login, SIGTERM, an orderly end. Redis may be away.
+#[tokio::test]
+async fn the_api_starts_serves_and_stops() {
+    let database = Database::create().await;
+    let port = ports::free().unwrap().to_string();
+    let mut process = tokio::process::Command::new(binary("labelfleet"))
+        .arg("api")
+        .env_clear()
+        .envs([
+            ("DATABASE_URL", database.url.as_str()),
+            ("REDIS_URL", "redis://127.0.0.1:1"),
+            ("SECRET_KEY", api::SECRET_KEY),
+            ("S3_BUCKET", "fleet"),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("ADMIN_EMAIL", api::ADMIN_EMAIL),
+            ("ADMIN_PASSWORD", api::ADMIN_PASSWORD),
+            ("PORT", &port),
+        ])
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let client = api::Api::at(&format!("http://127.0.0.1:{port}"));
+    wait::until("the API is healthy", Duration::from_secs(20), || async {
+        let health = client.request(reqwest::Method::GET, "/api/health").send().await;
+        health.is_ok_and(|answer| answer.status() == 200).then_some(())
+    })
+    .await;
+    client.log_in(api::ADMIN_EMAIL, api::ADMIN_PASSWORD).await.expect(200);
+    client.create_role("labeler").await;
+
+    let pid = Pid::from_raw(process.id().unwrap().try_into().unwrap());
+    signal::kill(pid, signal::Signal::SIGTERM).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(10), process.wait()).await;
+    assert_eq!(ended.expect("it ends").unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_api_refuses_a_schema_that_lacks_migrations() {
+    let database = Database::create().await;
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 1").execute(&database.pool).await.unwrap();
+    let mut command = Command::new(binary("labelfleet"));
+    command.arg("api").env_clear().envs([
+        ("DATABASE_URL", database.url.as_str()),
+        ("REDIS_URL", "redis://127.0.0.1:1"),
+        ("SECRET_KEY", api::SECRET_KEY),
+        ("S3_BUCKET", "fleet"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+    ]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("labelfleet migrate"));
 }

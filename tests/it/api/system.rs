@@ -1,11 +1,17 @@
 //! Health, version, metrics, the OpenAPI document, and what holds on every path.
 
+use std::time::Duration;
+
 use labelfleet::http;
 use reqwest::{Method, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 
 use super::{fields, sorted};
-use crate::support::{api::Api, database::Database};
+use crate::support::{
+    api::{Api, answer},
+    database::Database,
+    wait,
+};
 
 #[tokio::test]
 async fn health_and_version_are_open() {
@@ -133,7 +139,7 @@ async fn reconcile_answers_the_jobs_report() {
     let report = json!({ "reconciled": 3, "completed": 1, "errors": ["annotator 7: no answer"] });
     let worker = async {
         let done =
-            crate::support::wait::until("the job is there", std::time::Duration::from_secs(10), || async {
+            wait::until("the job is there", Duration::from_secs(10), || async {
                 let updated = sqlx::query(
                     "UPDATE jobs SET state = 'completed', attempt = 1, result = $1, finalized_at = now()
                  WHERE kind = 'reconcile' AND state = 'available'",
@@ -155,7 +161,7 @@ async fn reconcile_says_why_it_failed() {
     let database = Database::create().await;
     let api = Api::start(&database).await;
     let worker =
-        crate::support::wait::until("the job is there", std::time::Duration::from_secs(10), || async {
+        wait::until("the job is there", Duration::from_secs(10), || async {
             let updated = sqlx::query(
                 "WITH job AS (
                  UPDATE jobs SET state = 'discarded', attempt = 1, finalized_at = now()
@@ -171,4 +177,32 @@ async fn reconcile_says_why_it_failed() {
     let (answer, ()) = tokio::join!(api.post("/api/reconcile", Value::Null), worker);
     let (message, _) = answer.expect_error(503);
     assert!(message.contains("the fleet is on fire"), "{message}");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_answers_what_is_under_way() {
+    let database = Database::create().await;
+    let api = Api::start(&database).await;
+    let (client, url) = (api.client.clone(), api.url.clone());
+    let waiting = tokio::spawn(answer(api.request(Method::POST, "/api/reconcile")));
+    let job = || async {
+        let found = sqlx::query_scalar::<_, i64>("SELECT id FROM jobs WHERE kind = 'reconcile'");
+        found.fetch_optional(&database.pool).await.unwrap()
+    };
+    wait::until("the request waits for its job", Duration::from_secs(10), job).await;
+
+    drop(api);
+    wait::until("new connections are refused", Duration::from_secs(10), || async {
+        client.get(format!("{url}/api/version")).send().await.is_err().then_some(())
+    })
+    .await;
+    sqlx::query(
+        r#"UPDATE jobs SET state = 'completed', attempt = 1, finalized_at = now(),
+                  result = '{"reconciled": 0, "completed": 0, "errors": []}'
+           WHERE kind = 'reconcile'"#,
+    )
+    .execute(&database.pool)
+    .await
+    .unwrap();
+    waiting.await.unwrap().expect(200);
 }

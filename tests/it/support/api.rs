@@ -19,13 +19,13 @@ pub const ADMIN_EMAIL: &str = "admin@fleet.local";
 pub const ADMIN_PASSWORD: &str = "admin-password";
 pub const SECRET_KEY: &str = "a secret key of the tests";
 
-/// Serves until it is dropped.
+/// A client of the API, which serves until this is dropped.
 pub struct Api {
     /// `http://127.0.0.1:{port}`
     pub url: String,
     pub client: Client,
     pub secrets: Secrets,
-    _stop: oneshot::Sender<()>,
+    _stop: Option<oneshot::Sender<()>>,
 }
 
 /// An answer, whole.
@@ -96,7 +96,12 @@ impl Api {
         tokio::spawn(http::serve(listener, state, async {
             let _ = stopped.await;
         }));
-        Self { url, client: client(), secrets, _stop: stop }
+        Self { url, client: client(), secrets, _stop: Some(stop) }
+    }
+
+    /// One that somebody else serves, with this module's secret key.
+    pub fn at(url: &str) -> Self {
+        Self { url: url.to_owned(), client: client(), secrets: Secrets::new(SECRET_KEY), _stop: None }
     }
 
     /// The two calls of a login; the client keeps the session.
