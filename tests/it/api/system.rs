@@ -138,18 +138,17 @@ async fn reconcile_answers_the_jobs_report() {
     let api = Api::start(&database).await;
     let report = json!({ "reconciled": 3, "completed": 1, "errors": ["annotator 7: no answer"] });
     let worker = async {
-        let done =
-            wait::until("the job is there", Duration::from_secs(10), || async {
-                let updated = sqlx::query(
-                    "UPDATE jobs SET state = 'completed', attempt = 1, result = $1, finalized_at = now()
+        let done = wait::until("the job is there", Duration::from_secs(10), || async {
+            let updated = sqlx::query(
+                "UPDATE jobs SET state = 'completed', attempt = 1, result = $1, finalized_at = now()
                  WHERE kind = 'reconcile' AND state = 'available'",
-                )
-                .bind(sqlx::types::Json(&report))
-                .execute(&database.pool)
-                .await
-                .unwrap();
-                (updated.rows_affected() == 1).then_some(())
-            });
+            )
+            .bind(sqlx::types::Json(&report))
+            .execute(&database.pool)
+            .await
+            .unwrap();
+            (updated.rows_affected() == 1).then_some(())
+        });
         done.await;
     };
     let (answer, ()) = tokio::join!(api.post("/api/reconcile", json!({})), worker);
@@ -160,20 +159,19 @@ async fn reconcile_answers_the_jobs_report() {
 async fn reconcile_says_why_it_failed() {
     let database = Database::create().await;
     let api = Api::start(&database).await;
-    let worker =
-        wait::until("the job is there", Duration::from_secs(10), || async {
-            let updated = sqlx::query(
-                "WITH job AS (
+    let worker = wait::until("the job is there", Duration::from_secs(10), || async {
+        let updated = sqlx::query(
+            "WITH job AS (
                  UPDATE jobs SET state = 'discarded', attempt = 1, finalized_at = now()
                  WHERE kind = 'reconcile' AND state = 'available' RETURNING id)
              INSERT INTO job_attempts (job_id, attempt, outcome, error)
              SELECT id, 1, 'discard', 'the fleet is on fire' FROM job",
-            )
-            .execute(&database.pool)
-            .await
-            .unwrap();
-            (updated.rows_affected() == 1).then_some(())
-        });
+        )
+        .execute(&database.pool)
+        .await
+        .unwrap();
+        (updated.rows_affected() == 1).then_some(())
+    });
     let (answer, ()) = tokio::join!(api.post("/api/reconcile", Value::Null), worker);
     let (message, _) = answer.expect_error(503);
     assert!(message.contains("the fleet is on fire"), "{message}");
