@@ -6,12 +6,14 @@ use anyhow::Context;
 use labelfleet::{
     domain::{AnnotatorId, AnnotatorStatus},
     lock::{Held, Key, LockError, Session},
-    queue::JobError,
+    ops::jobs::{ProvisionInstance, RemoveInstance, StopInstance},
+    queue::{JobContext, JobError, JobResult, OrRetry},
     store::{
         instance_databases::Server,
         instances::{self, Owner},
     },
 };
+use serde_json::json;
 use url::{Host, Url};
 
 use crate::{Deps, runtime::Runtime};
@@ -41,16 +43,46 @@ pub async fn tear_down(deps: &Deps, lock: &Held, annotator: AnnotatorId) -> anyh
     Ok(())
 }
 
-/// Takes back what a provisioning made that is not wanted any more. Whoever changed the status has enqueued the
-/// job that does the same; this only does it at once.
-pub async fn withdraw(deps: &Deps, lock: &Held, annotator: AnnotatorId) -> anyhow::Result<()> {
-    let mut db = deps.pool.acquire().await?;
-    let status = instances::status(&mut db, annotator).await?;
-    drop(db);
-    match status {
-        Some(AnnotatorStatus::Deleted) | None => tear_down(deps, lock, annotator).await,
-        _ => deps.runtime.stop(annotator).await,
+/// Ends a job that has nothing to do for an annotator in this status. Under the lock of the annotator's row: whoever
+/// changes the status after it finds the job ended and enqueues another, and what was changed before it is seen
+/// here, and the job runs again.
+pub async fn end_quietly(
+    deps: &Deps,
+    context: &JobContext,
+    annotator: AnnotatorId,
+    has_work: impl Fn(Option<AnnotatorStatus>) -> bool,
+) -> JobResult {
+    let mut tx = deps.queue.begin().await.or_retry()?;
+    let status = instances::lock_status(&mut tx, annotator).await.or_retry()?;
+    if has_work(status) {
+        return Err(JobError::Snooze(Duration::from_millis(100)));
     }
+    let result = json!({"nothingToDo": status});
+    context.finish_in(&mut tx, result.clone()).await.or_retry()?;
+    tx.commit().await.or_retry()?;
+    Ok(result)
+}
+
+/// Enqueues again what should be under way or gone: a job that was lost, or given up by the engine itself. An open
+/// one stays the only one.
+pub async fn resume(deps: &Deps) -> anyhow::Result<()> {
+    let owned = deps.runtime.list().await?;
+    let mut tx = deps.queue.begin().await?;
+    for (annotator_id, status) in instances::unsettled(&mut tx).await? {
+        match status {
+            AnnotatorStatus::Starting => tx.enqueue(&ProvisionInstance { annotator_id }).await?,
+            AnnotatorStatus::Stopping => tx.enqueue(&StopInstance { annotator_id }).await?,
+            _ => tx.enqueue(&RemoveInstance { annotator_id }).await?,
+        };
+    }
+    for instance in owned {
+        let status = instances::status(&mut tx, instance.annotator).await?;
+        if matches!(status, Some(AnnotatorStatus::Deleted) | None) {
+            tx.enqueue(&RemoveInstance { annotator_id: instance.annotator }).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(())
 }
 
 /// How Label Studio reaches its database.

@@ -38,6 +38,28 @@ pub async fn status(db: &mut PgConnection, id: AnnotatorId) -> sqlx::Result<Opti
     .await
 }
 
+/// The status, which stays as it is until the transaction ends.
+pub async fn lock_status(db: &mut PgConnection, id: AnnotatorId) -> sqlx::Result<Option<AnnotatorStatus>> {
+    sqlx::query_scalar!(
+        r#"SELECT status AS "status: AnnotatorStatus" FROM annotators WHERE id = $1 FOR UPDATE"#,
+        id as AnnotatorId,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Whose instance is on its way somewhere, or should be gone: what a job that was lost would leave behind.
+pub async fn unsettled(db: &mut PgConnection) -> sqlx::Result<Vec<(AnnotatorId, AnnotatorStatus)>> {
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id: AnnotatorId", status AS "status: AnnotatorStatus" FROM annotators
+           WHERE status IN ('starting', 'stopping') OR (status = 'deleted' AND container_id IS NOT NULL)
+           ORDER BY id"#
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.status)).collect())
+}
+
 /// Where and as whom an instance serves.
 #[derive(Debug, Clone)]
 pub struct Serving<'a> {

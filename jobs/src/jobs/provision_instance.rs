@@ -42,9 +42,9 @@ impl Run<Deps> for ProvisionInstance {
         };
         let outcome = match outcome {
             Err(JobError::Retry(error)) if context.attempt >= context.max_attempts => {
-                give_up(&deps, id, error).await
+                give_up(&deps, lock.held(), &context, id, error).await
             }
-            Err(JobError::Discard(error)) => give_up(&deps, id, error).await,
+            Err(JobError::Discard(error)) => give_up(&deps, lock.held(), &context, id, error).await,
             outcome => outcome,
         };
         lock.release().await;
@@ -56,8 +56,8 @@ async fn provision(deps: &Deps, lock: &Held, context: &JobContext, id: Annotator
     let mut db = deps.pool.acquire().await.or_retry()?;
     let owner = instances::owner(&mut db, id).await.or_retry()?;
     drop(db);
-    let Some(owner) = owner.filter(|owner| is_wanted(owner.status)) else {
-        return Ok(json!("not wanted any more"));
+    let Some(owner) = owner.filter(|owner| is_wanted(Some(owner.status))) else {
+        return instance::end_quietly(deps, context, id, is_wanted).await;
     };
 
     let server = instance::server(deps).or_discard()?;
@@ -77,8 +77,7 @@ async fn provision(deps: &Deps, lock: &Held, context: &JobContext, id: Annotator
 
     let token = deps.secrets.label_studio_token(id, owner.secret_version);
     let Some((address, user)) = wait_until_it_serves(deps, &owner, &token).await? else {
-        instance::withdraw(deps, lock, id).await.or_retry()?;
-        return Ok(json!("not wanted any more"));
+        return withdraw(deps, lock, context, id).await;
     };
 
     let serving = Serving {
@@ -99,8 +98,7 @@ async fn provision(deps: &Deps, lock: &Held, context: &JobContext, id: Annotator
         Served::WasActive => {}
         Served::Unwanted => {
             drop(tx);
-            instance::withdraw(deps, lock, id).await.or_retry()?;
-            return Ok(json!("not wanted any more"));
+            return withdraw(deps, lock, context, id).await;
         }
     }
     let result = json!({"url": address.url()});
@@ -110,8 +108,21 @@ async fn provision(deps: &Deps, lock: &Held, context: &JobContext, id: Annotator
 }
 
 /// Active ones too: theirs may be gone.
-fn is_wanted(status: AnnotatorStatus) -> bool {
-    matches!(status, AnnotatorStatus::Starting | AnnotatorStatus::Active)
+fn is_wanted(status: Option<AnnotatorStatus>) -> bool {
+    matches!(status, Some(AnnotatorStatus::Starting | AnnotatorStatus::Active))
+}
+
+/// Takes back what was made and is not wanted any more. Whoever changed the status has enqueued the job that does
+/// the same; this only does it at once.
+async fn withdraw(deps: &Deps, lock: &Held, context: &JobContext, id: AnnotatorId) -> JobResult {
+    let mut db = deps.pool.acquire().await.or_retry()?;
+    let status = instances::status(&mut db, id).await.or_retry()?;
+    drop(db);
+    match status {
+        Some(AnnotatorStatus::Deleted) | None => instance::tear_down(deps, lock, id).await.or_retry()?,
+        _ => deps.runtime.stop(id).await.or_retry()?,
+    }
+    instance::end_quietly(deps, context, id, is_wanted).await
 }
 
 /// None: stopped or deleted meanwhile.
@@ -126,7 +137,7 @@ async fn wait_until_it_serves(
         let mut db = deps.pool.acquire().await.or_retry()?;
         let status = instances::status(&mut db, owner.id).await.or_retry()?;
         drop(db);
-        if !status.is_some_and(is_wanted) {
+        if !is_wanted(status) {
             return Ok(None);
         }
         let running = deps.runtime.get(owner.id).await.or_retry()?.filter(|instance| instance.running);
@@ -168,14 +179,35 @@ async fn not_serving(deps: &Deps, id: AnnotatorId, reason: &str) -> anyhow::Erro
     }
 }
 
-/// Nobody tries again until an operator does: say why, where they look.
-async fn give_up(deps: &Deps, id: AnnotatorId, error: anyhow::Error) -> JobResult {
+/// Nobody tries again until an operator does: say why, where they look. The job is completed with that, so that
+/// their next start finds no open job and enqueues its own.
+async fn give_up(
+    deps: &Deps,
+    lock: &Held,
+    context: &JobContext,
+    id: AnnotatorId,
+    error: anyhow::Error,
+) -> JobResult {
     let reason: String = format!("{error:#}").chars().take(REASON_CHARS).collect();
-    let mut tx = deps.queue.begin().await.or_retry()?;
-    if instances::failed(&mut tx, id, &reason).await.or_retry()? {
-        instances::record(&mut tx, id, "error", json!({"reason": reason})).await.or_retry()?;
-        tx.commit().await.or_retry()?;
-        deps.runtime.stop(id).await.or_retry()?;
+    let mut db = deps.pool.acquire().await.or_retry()?;
+    let status = instances::status(&mut db, id).await.or_retry()?;
+    drop(db);
+    match status {
+        Some(AnnotatorStatus::Starting) => {}
+        // It goes on being active for those who look; reconciliation tries again.
+        Some(AnnotatorStatus::Active) => return Err(JobError::Discard(error)),
+        _ => return withdraw(deps, lock, context, id).await,
     }
-    Err(JobError::Discard(error))
+    deps.runtime.stop(id).await.or_retry()?;
+    let mut tx = deps.queue.begin().await.or_retry()?;
+    if !instances::failed(&mut tx, id, &reason).await.or_retry()? {
+        drop(tx);
+        return withdraw(deps, lock, context, id).await;
+    }
+    let details = json!({"reason": reason});
+    instances::record(&mut tx, id, "error", details.clone()).await.or_retry()?;
+    context.finish_in(&mut tx, details.clone()).await.or_retry()?;
+    tx.commit().await.or_retry()?;
+    tracing::warn!(annotator = %id, reason, "an instance could not be provisioned");
+    Ok(details)
 }

@@ -23,7 +23,7 @@ use labelfleet::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{Deps, label_studio::Client};
+use crate::{Deps, instance, label_studio::Client};
 
 /// Instances asked at the same time.
 const AT_ONCE: usize = 8;
@@ -75,6 +75,7 @@ async fn reconcile(deps: &Deps) -> anyhow::Result<Report> {
             }
         }
     }
+    instance::resume(deps).await?;
     resume(deps).await?;
     Ok(report)
 }
@@ -91,7 +92,8 @@ impl Report {
 
 async fn compare(deps: &Deps, instance: &Instance) -> anyhow::Result<Report> {
     let mut report = Report::default();
-    if !deps.runtime.get(instance.annotator_id).await?.is_some_and(|found| found.running) {
+    let found = deps.runtime.get(instance.annotator_id).await?;
+    if !found.is_some_and(|found| found.running && found.is_at(&instance.host, instance.port)) {
         report.instances_restarted += usize::from(restart(deps, instance.annotator_id).await?);
         return Ok(report);
     }

@@ -27,9 +27,8 @@ async fn remove(job: RemoveInstance, lock: &Held, context: &JobContext, deps: &D
     let mut db = deps.pool.acquire().await.or_retry()?;
     let status = instances::status(&mut db, id).await.or_retry()?;
     drop(db);
-    // Names are derived, so even one whose row is gone can be cleaned up after.
-    if status.is_some_and(|status| status != AnnotatorStatus::Deleted) {
-        return Ok(json!("not deleted"));
+    if !is_gone(status) {
+        return instance::end_quietly(deps, context, id, is_gone).await;
     }
     instance::tear_down(deps, lock, id).await.or_retry()?;
     let mut tx = deps.queue.begin().await.or_retry()?;
@@ -39,4 +38,9 @@ async fn remove(job: RemoveInstance, lock: &Held, context: &JobContext, deps: &D
     context.finish_in(&mut tx, json!(null)).await.or_retry()?;
     tx.commit().await.or_retry()?;
     Ok(json!(null))
+}
+
+/// Names are derived, so even one whose row is gone can be cleaned up after.
+fn is_gone(status: Option<AnnotatorStatus>) -> bool {
+    matches!(status, Some(AnnotatorStatus::Deleted) | None)
 }

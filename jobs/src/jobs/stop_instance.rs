@@ -26,8 +26,8 @@ async fn stop(job: StopInstance, context: &JobContext, deps: &Deps) -> JobResult
     let mut db = deps.pool.acquire().await.or_retry()?;
     let status = instances::status(&mut db, id).await.or_retry()?;
     drop(db);
-    if status != Some(AnnotatorStatus::Stopping) {
-        return Ok(json!("not stopping any more"));
+    if !is_stopping(status) {
+        return instance::end_quietly(deps, context, id, is_stopping).await;
     }
     deps.runtime.stop(id).await.or_retry()?;
     let mut tx = deps.queue.begin().await.or_retry()?;
@@ -37,4 +37,8 @@ async fn stop(job: StopInstance, context: &JobContext, deps: &Deps) -> JobResult
     context.finish_in(&mut tx, json!(null)).await.or_retry()?;
     tx.commit().await.or_retry()?;
     Ok(json!(null))
+}
+
+fn is_stopping(status: Option<AnnotatorStatus>) -> bool {
+    status == Some(AnnotatorStatus::Stopping)
 }

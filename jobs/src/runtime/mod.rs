@@ -56,6 +56,13 @@ pub struct Instance {
     pub address: Option<Address>,
 }
 
+impl Instance {
+    /// Whether this is where it is; true while it does not listen yet.
+    pub fn is_at(&self, host: &str, port: i32) -> bool {
+        self.address.as_ref().is_none_or(|address| address.host == host && i32::from(address.port) == port)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     pub host: String,

@@ -172,7 +172,7 @@ async fn what_cannot_start_ends_with_a_reason_for_the_operator() {
     assert!(matches!(first, Err(JobError::Retry(_))), "it may be otherwise next time: {first:?}");
     assert_eq!(fleet.status(id).await, AnnotatorStatus::Starting);
     let last = fleet.run_attempt(job, ProvisionInstance::MAX_ATTEMPTS).await;
-    assert!(matches!(last, Err(JobError::Discard(_))), "{last:?}");
+    assert!(last.is_ok(), "ended, so that the next start gets a job of its own: {last:?}");
     assert_eq!(fleet.status(id).await, AnnotatorStatus::Error);
     let reason = fleet.get(id, "status_reason").await;
     assert!(reason.contains("no disk left, say"), "{reason}");
