@@ -22,10 +22,10 @@ lint: ## Check format and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-bench: ## Measure webhook, provisioning, assignment and engine
+bench: ## Measure webhook, assignment, provisioning and engine (ARGS="webhook --json", say)
 	@scripts/setup
 	@cargo build --release --workspace
-	@target/release/labelfleet services -- target/release/labelfleet-worker bench
+	@cargo bench --bench fleet -- $(ARGS)
 
 sqlx: ## Refresh .sqlx after a query or a migration changed
 	@scripts/sqlx

@@ -17,7 +17,7 @@ use labelfleet::{
     config::{Config, ConfigError},
     telemetry, up,
 };
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::{Connection, PgPool, postgres::PgPoolOptions};
 
 /// A fleet of Label Studio instances, one per annotator, and the operation around it.
 #[derive(Debug, Parser)]
@@ -71,11 +71,19 @@ fn config() -> anyhow::Result<Config> {
     Ok(Config::from_env()?)
 }
 
-/// Connects when it is first used, so that the database may come up later and go away in between.
+/// How long a connection that nobody used is taken to be alive.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Connects when it is first used, so that the database may come up later and go away in between. Whether a
+/// connection still lives is asked only after a pause: it costs a round trip.
 fn pool(url: &str, connections: u32) -> sqlx::Result<PgPool> {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(3))
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move { Ok(meta.idle_for < PAUSE || connection.ping().await.is_ok()) })
+        })
         .connect_lazy(url)
 }
 

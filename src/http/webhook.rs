@@ -5,13 +5,12 @@
 
 use axum::{body::Bytes, extract::State, http::HeaderMap};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{ApiResult, AppState, extract};
 use crate::{
-    domain::{AnnotatorId, EventSource, event::from_webhook},
-    ops::{Error, annotator_secret, ingest, input::parse_json},
+    domain::AnnotatorId,
+    ops::{Error, ingest},
 };
 
 /// A brush mask of a large image is some megabytes.
@@ -42,13 +41,7 @@ pub async fn webhook(
     let annotator = header("x-annotator-id").and_then(|id| id.parse().ok()).map(AnnotatorId);
     let secret = header("x-webhook-secret").unwrap_or_default();
     let annotator = annotator.ok_or(Error::Unauthorized("X-Annotator-Id must name an annotator"))?;
-    annotator_secret::check(&state.pool, &state.secrets, annotator, secret).await?;
     let body = extract::whole(body)?;
-    let payload: Value = parse_json(&body)?;
-    let events =
-        from_webhook(&payload).map_err(|bad| Error::invalid(bad.path, format!("must be {}", bad.wanted)))?;
-    if !events.is_empty() {
-        ingest::ingest(&state.queue, annotator, EventSource::Webhook, &events).await?;
-    }
+    ingest::webhook(&state.queue, &state.secrets, annotator, secret, &body).await?;
     Ok(extract::Json(Taken { ok: true }))
 }

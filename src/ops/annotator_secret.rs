@@ -1,6 +1,6 @@
 //! The door for Label Studio instances: each annotator's secret opens only their own.
 
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
 use crate::{
     domain::{AnnotatorId, Secrets},
@@ -9,9 +9,13 @@ use crate::{
 };
 
 /// Fails with `Unauthorized`, in the same words for an annotator that is not there and a secret that is wrong.
-pub async fn check(pool: &PgPool, secrets: &Secrets, annotator: AnnotatorId, shown: &str) -> Result<()> {
-    let mut db = pool.acquire().await?;
-    let version = store::annotator_secrets::version(&mut db, annotator).await?;
+pub async fn check(
+    db: &mut PgConnection,
+    secrets: &Secrets,
+    annotator: AnnotatorId,
+    shown: &str,
+) -> Result<()> {
+    let version = store::annotator_secrets::version(db, annotator).await?;
     // An annotator that is not there takes as long to refuse as one that is.
     let matches = secrets.webhook_matches(annotator, version.unwrap_or(0), shown);
     if version.is_some() && matches {

@@ -103,11 +103,11 @@ pub async fn report_token(
     secret: &str,
     token: &str,
 ) -> Result<()> {
-    annotator_secret::check(queue.pool(), secrets, id, secret).await?;
+    let mut db = queue.pool().acquire().await?;
+    annotator_secret::check(&mut db, secrets, id, secret).await?;
     let mut checks = Checks::default();
     checks.text("token", token, 1..=1000);
     checks.done().map_err(Error::Invalid)?;
-    let mut db = queue.pool().acquire().await?;
     annotators::set_api_token(&mut db, id, token).await?;
     Ok(())
 }

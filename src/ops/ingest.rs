@@ -1,10 +1,16 @@
 //! What happens when Label Studio tells of an annotation: one short transaction, the same for a webhook and for
 //! what reconciliation finds.
 
+use serde_json::Value;
+
 use crate::{
-    domain::{AnnotatorId, AssignmentId, AssignmentTaskState, EventSource, event::AnnotationEvent},
+    domain::{
+        AnnotatorId, AssignmentId, AssignmentTaskState, EventSource, Secrets,
+        event::{AnnotationEvent, from_webhook},
+    },
     ops::{
-        Result,
+        Error, Result, annotator_secret,
+        input::parse_json,
         jobs::{AssignBatch, ExportAssignment, ScoreGold},
     },
     queue::{self, Tx},
@@ -20,7 +26,27 @@ pub enum Ingested {
     Unassigned,
 }
 
-/// Takes in the events of one message, all or none. The annotator was authenticated by the caller.
+/// Takes in what Label Studio tells, once the annotator's secret was `shown`. Both share a transaction: the
+/// annotator waits, and each connection that is taken from the pool costs round trips of its own.
+pub async fn webhook(
+    queue: &queue::Client,
+    secrets: &Secrets,
+    annotator: AnnotatorId,
+    shown: &str,
+    body: &[u8],
+) -> Result<()> {
+    let mut tx = queue.begin().await?;
+    annotator_secret::check(&mut tx, secrets, annotator, shown).await?;
+    let body: Value = parse_json(body)?;
+    let events =
+        from_webhook(&body).map_err(|bad| Error::invalid(bad.path, format!("must be {}", bad.wanted)))?;
+    for event in &events {
+        ingest_one(&mut tx, annotator, EventSource::Webhook, event).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Takes in events that were found otherwise, all or none.
 pub async fn ingest(
     queue: &queue::Client,
     annotator: AnnotatorId,
@@ -32,7 +58,6 @@ pub async fn ingest(
     for event in events {
         outcomes.push(ingest_one(&mut tx, annotator, source, event).await?);
     }
-    annotations::touch_annotator(&mut tx, annotator).await?;
     tx.commit().await?;
     Ok(outcomes)
 }
@@ -43,24 +68,22 @@ async fn ingest_one(
     source: EventSource,
     event: &AnnotationEvent,
 ) -> Result<Ingested> {
-    let located = annotations::locate(tx, annotator, event).await?;
-    let task = located.map(|task| task.id);
-    if !annotations::record_event(tx, annotator, source, event, task).await? {
+    let kept = annotations::keep(tx, annotator, source, event).await?;
+    if !kept.is_new {
         return Ok(Ingested::Duplicate);
     }
-    let Some(task) = located else { return Ok(Ingested::Unassigned) };
-    match &event.annotation {
-        Some(annotation) => {
-            annotations::upsert(tx, annotator, task.id, event.annotation_id, annotation).await?;
-        }
-        None => annotations::mark_deleted(tx, annotator, event.annotation_id).await?,
+    let Some(task) = kept.task else { return Ok(Ingested::Unassigned) };
+    if event.annotation.is_none() {
+        annotations::mark_deleted(tx, annotator, event.annotation_id).await?;
     }
-    let state = annotations::settle(tx, task).await?;
+    let settled = annotations::settle(tx, task).await?;
     // An answer that was changed or taken back is scored again too.
-    if task.is_gold && (state == AssignmentTaskState::Done || task.state == AssignmentTaskState::Done) {
-        tx.enqueue(&ScoreGold { assignment_task_id: task.id }).await?;
+    if settled.is_gold && [settled.before, settled.after].contains(&AssignmentTaskState::Done) {
+        tx.enqueue(&ScoreGold { assignment_task_id: task }).await?;
     }
-    finish_if_done(tx, task.assignment_id, annotator).await?;
+    if settled.is_batch_over {
+        finish_if_done(tx, settled.assignment_id, annotator).await?;
+    }
     Ok(Ingested::Recorded)
 }
 

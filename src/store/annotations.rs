@@ -2,114 +2,91 @@
 //!
 //! A task's state is derived from the annotations that stand, not from the last event, so that duplicates and
 //! events out of order come to the same.
+//!
+//! Label Studio makes the annotator wait for our answer, so an event costs two statements: [`keep`] stores what
+//! was told, and [`settle`], which sees it beside all that others have committed, draws the conclusion. Whoever
+//! changes a batch and its tasks locks the batch first.
 
 use sqlx::PgConnection;
 
 use crate::domain::{
-    AnnotatorId, AssignmentId, AssignmentTaskId, AssignmentTaskState, EventSource,
-    event::{Annotation, AnnotationEvent},
+    AnnotatorId, AssignmentId, AssignmentTaskId, AssignmentTaskState, EventSource, event::AnnotationEvent,
 };
 
-/// The place in a batch that an event speaks of.
+/// What keeping an event came to.
 #[derive(Debug, Clone, Copy)]
-pub struct Located {
-    pub id: AssignmentTaskId,
-    pub assignment_id: AssignmentId,
-    pub is_gold: bool,
-    pub state: AssignmentTaskState,
+pub struct Kept {
+    /// False: the event was there already, and nothing was changed.
+    pub is_new: bool,
+    /// The place in a batch that the event speaks of; none if it is in no batch of this annotator.
+    pub task: Option<AssignmentTaskId>,
 }
 
-/// Finds and locks the task of an event, among this annotator's own: by the token in its data, by Label Studio's
-/// ids, or by an annotation that we hold.
-pub async fn locate(
-    db: &mut PgConnection,
-    annotator: AnnotatorId,
-    event: &AnnotationEvent,
-) -> sqlx::Result<Option<Located>> {
-    sqlx::query_as!(
-        Located,
-        r#"SELECT assignment_tasks.id AS "id: AssignmentTaskId",
-                  assignment_id AS "assignment_id: AssignmentId",
-                  gold_task_id IS NOT NULL AS "is_gold!",
-                  state AS "state: AssignmentTaskState"
-           FROM assignment_tasks JOIN assignments ON assignments.id = assignment_id
-           WHERE annotator_id = $1 AND assignment_tasks.id = COALESCE(
-               (SELECT id FROM assignment_tasks WHERE token = $2),
-               (SELECT assignment_tasks.id
-                FROM assignment_tasks JOIN assignments ON assignments.id = assignment_id
-                WHERE annotator_id = $1 AND ls_project_id = $3 AND ls_task_id = $4),
-               (SELECT assignment_task_id FROM annotations WHERE annotator_id = $1 AND ls_annotation_id = $5))
-           FOR UPDATE OF assignment_tasks"#,
-        annotator.0,
-        event.token,
-        event.ls_project_id,
-        event.ls_task_id,
-        event.annotation_id
-    )
-    .fetch_optional(db)
-    .await
-}
-
-/// Keeps an event; false if it was there already.
-pub async fn record_event(
+/// Keeps an event, once, and with it the newest version of its annotation; locks the batch that it belongs to.
+///
+/// The task is found among this annotator's own: by the token in its data, by Label Studio's ids, or by an
+/// annotation that we hold. A deletion that came before its annotation stays the last word: Label Studio never
+/// gives an id out twice. That the annotator is at work is noted too, at most once a minute.
+pub async fn keep(
     db: &mut PgConnection,
     annotator: AnnotatorId,
     source: EventSource,
     event: &AnnotationEvent,
-    task: Option<AssignmentTaskId>,
-) -> sqlx::Result<bool> {
-    let recorded = sqlx::query!(
-        "INSERT INTO annotation_events
-             (annotator_id, action, ls_annotation_id, ls_task_id, ls_project_id, assignment_task_id, source,
-              lead_time_ms, occurred_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-         ON CONFLICT ON CONSTRAINT annotation_events_once DO NOTHING",
+) -> sqlx::Result<Kept> {
+    let annotation = event.annotation.as_ref();
+    sqlx::query_as!(
+        Kept,
+        r#"WITH place AS (
+               SELECT id, assignment_id FROM assignment_tasks WHERE id = COALESCE(
+                   (SELECT id FROM assignment_tasks WHERE token = $2),
+                   (SELECT assignment_tasks.id
+                    FROM assignment_tasks JOIN assignments ON assignments.id = assignment_id
+                    WHERE annotator_id = $1 AND ls_project_id = $3 AND ls_task_id = $4),
+                   (SELECT assignment_task_id FROM annotations WHERE annotator_id = $1 AND ls_annotation_id = $5))
+           ), batch AS (
+               SELECT id FROM assignments
+               WHERE id = (SELECT assignment_id FROM place) AND annotator_id = $1
+               FOR NO KEY UPDATE
+           ), task AS (
+               SELECT place.id FROM place JOIN batch ON batch.id = assignment_id
+           ), event AS (
+               INSERT INTO annotation_events
+                   (annotator_id, action, ls_annotation_id, ls_task_id, ls_project_id, assignment_task_id, source,
+                    lead_time_ms, occurred_at)
+               VALUES ($1, $6, $5, $4, $3, (SELECT id FROM task), $7, $8, $9)
+               ON CONFLICT ON CONSTRAINT annotation_events_once DO NOTHING
+               RETURNING id
+           ), annotation AS (
+               INSERT INTO annotations
+                   (annotator_id, ls_annotation_id, assignment_task_id, was_cancelled, lead_time_ms, payload,
+                    ls_updated_at, deleted_at)
+               SELECT $1, $5, task.id, $10, $8, $11, $9,
+                      (SELECT min(received_at) FROM annotation_events
+                       WHERE annotator_id = $1 AND ls_annotation_id = $5 AND action = 'deleted')
+               FROM task, event WHERE $11::jsonb IS NOT NULL
+               ON CONFLICT ON CONSTRAINT annotations_ls_key DO UPDATE
+               SET was_cancelled = excluded.was_cancelled, lead_time_ms = excluded.lead_time_ms,
+                   payload = excluded.payload, ls_updated_at = excluded.ls_updated_at, received_at = now()
+               WHERE annotations.ls_updated_at < excluded.ls_updated_at AND annotations.deleted_at IS NULL
+           ), at_work AS (
+               UPDATE annotators SET last_active_at = now()
+               WHERE id = $1 AND (last_active_at IS NULL OR last_active_at < now() - interval '1 minute')
+           )
+           SELECT EXISTS (SELECT FROM event) AS "is_new!", (SELECT id FROM task) AS "task: AssignmentTaskId""#,
         annotator.0,
-        event.action.as_str(),
-        event.annotation_id,
-        event.ls_task_id,
+        event.token,
         event.ls_project_id,
-        task.map(|task| task.0),
+        event.ls_task_id,
+        event.annotation_id,
+        event.action.as_str(),
         source.as_str(),
-        event.annotation.as_ref().and_then(|annotation| annotation.lead_time_ms),
-        event.occurred_at()
+        annotation.and_then(|annotation| annotation.lead_time_ms),
+        event.occurred_at(),
+        annotation.map(|annotation| annotation.was_cancelled),
+        annotation.map(|annotation| &annotation.payload) as Option<&serde_json::Value>
     )
-    .execute(db)
-    .await?;
-    Ok(recorded.rows_affected() == 1)
-}
-
-/// Keeps the newest version of an annotation. A deletion that came first stays the last word: Label Studio never
-/// gives an id out twice.
-pub async fn upsert(
-    db: &mut PgConnection,
-    annotator: AnnotatorId,
-    task: AssignmentTaskId,
-    ls_annotation_id: i64,
-    annotation: &Annotation,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "INSERT INTO annotations
-             (annotator_id, ls_annotation_id, assignment_task_id, was_cancelled, lead_time_ms, payload, ls_updated_at,
-              deleted_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7,
-                 (SELECT min(received_at) FROM annotation_events
-                  WHERE annotator_id = $1 AND ls_annotation_id = $2 AND action = 'deleted'))
-         ON CONFLICT ON CONSTRAINT annotations_ls_key DO UPDATE
-         SET was_cancelled = excluded.was_cancelled, lead_time_ms = excluded.lead_time_ms,
-             payload = excluded.payload, ls_updated_at = excluded.ls_updated_at, received_at = now()
-         WHERE annotations.ls_updated_at < excluded.ls_updated_at AND annotations.deleted_at IS NULL",
-        annotator.0,
-        ls_annotation_id,
-        task.0,
-        annotation.was_cancelled,
-        annotation.lead_time_ms,
-        annotation.payload,
-        annotation.updated_at
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+    .fetch_one(db)
+    .await
 }
 
 pub async fn mark_deleted(
@@ -128,53 +105,57 @@ pub async fn mark_deleted(
     Ok(())
 }
 
-/// Brings a task, its pool row and its assignment's counter to what the standing annotations say; returns the
-/// task's state. The caller holds the task's row lock (see [`locate`]).
-pub async fn settle(db: &mut PgConnection, task: Located) -> sqlx::Result<AssignmentTaskState> {
-    let standing = sqlx::query!(
-        r#"SELECT was_cancelled, lead_time_ms, ls_updated_at FROM annotations
-           WHERE assignment_task_id = $1 AND deleted_at IS NULL
-           ORDER BY was_cancelled, ls_updated_at DESC LIMIT 1"#,
-        task.id.0
+/// What became of a task.
+#[derive(Debug, Clone, Copy)]
+pub struct Settled {
+    pub assignment_id: AssignmentId,
+    pub is_gold: bool,
+    pub before: AssignmentTaskState,
+    pub after: AssignmentTaskState,
+    /// Nothing in its batch is open, or was when the batch was completed.
+    pub is_batch_over: bool,
+}
+
+/// Brings a task, its pool row and its batch's counter to what the standing annotations say. The caller holds the
+/// batch's row lock (see [`keep`]).
+pub async fn settle(db: &mut PgConnection, task: AssignmentTaskId) -> sqlx::Result<Settled> {
+    sqlx::query_as!(
+        Settled,
+        r#"WITH standing AS (
+               SELECT was_cancelled, lead_time_ms, ls_updated_at FROM annotations
+               WHERE assignment_task_id = $1 AND deleted_at IS NULL
+               ORDER BY was_cancelled, ls_updated_at DESC LIMIT 1
+           ), task AS (
+               SELECT id, assignment_id, task_id, gold_task_id, state AS before,
+                      CASE WHEN state = 'released' THEN state
+                           ELSE COALESCE((SELECT CASE WHEN was_cancelled THEN 'skipped' ELSE 'done' END
+                                          FROM standing), 'open') END AS after
+               FROM assignment_tasks WHERE id = $1
+           ), changed AS (
+               UPDATE assignment_tasks
+               SET state = after, (lead_time_ms, done_at) = (SELECT lead_time_ms, ls_updated_at FROM standing)
+               FROM task WHERE assignment_tasks.id = task.id AND before <> after
+           ), pool AS (
+               UPDATE tasks SET updated_at = now(),
+                   status = CASE after WHEN 'done' THEN 'completed' WHEN 'skipped' THEN 'skipped' ELSE 'assigned' END
+               FROM task WHERE tasks.id = task.task_id AND before <> after
+           ), counted AS (
+               UPDATE assignments SET updated_at = now(),
+                   done_count = done_count + (after <> 'open')::integer - (before <> 'open')::integer
+               FROM task
+               WHERE assignments.id = task.assignment_id AND (before = 'open') <> (after = 'open')
+               RETURNING done_count
+           )
+           SELECT assignment_id AS "assignment_id: AssignmentId", gold_task_id IS NOT NULL AS "is_gold!",
+                  before AS "before: AssignmentTaskState", after AS "after!: AssignmentTaskState",
+                  status = 'completed'
+                  OR COALESCE((SELECT done_count FROM counted), done_count) = task_count + gold_task_count
+                      AS "is_batch_over!"
+           FROM task JOIN assignments ON assignments.id = assignment_id"#,
+        task.0
     )
-    .fetch_optional(&mut *db)
-    .await?;
-    let state = match &standing {
-        None => AssignmentTaskState::Open,
-        Some(annotation) if annotation.was_cancelled => AssignmentTaskState::Skipped,
-        Some(_) => AssignmentTaskState::Done,
-    };
-    let changed = sqlx::query!(
-        "UPDATE assignment_tasks SET state = $2, lead_time_ms = $3, done_at = $4
-         WHERE id = $1 AND state <> $2 AND state <> 'released'",
-        task.id.0,
-        state.as_str(),
-        standing.as_ref().and_then(|annotation| annotation.lead_time_ms),
-        standing.as_ref().map(|annotation| annotation.ls_updated_at)
-    )
-    .execute(&mut *db)
-    .await?;
-    if changed.rows_affected() == 0 {
-        return Ok(task.state);
-    }
-    sqlx::query!(
-        "UPDATE tasks SET updated_at = now(),
-             status = CASE $2 WHEN 'done' THEN 'completed' WHEN 'skipped' THEN 'skipped' ELSE 'assigned' END
-         WHERE id = (SELECT task_id FROM assignment_tasks WHERE id = $1)",
-        task.id.0,
-        state.as_str()
-    )
-    .execute(&mut *db)
-    .await?;
-    let finished = |state| i32::from(state != AssignmentTaskState::Open);
-    sqlx::query!(
-        "UPDATE assignments SET done_count = done_count + $2, updated_at = now() WHERE id = $1 AND $2 <> 0",
-        task.assignment_id.0,
-        finished(state) - finished(task.state)
-    )
-    .execute(db)
-    .await?;
-    Ok(state)
+    .fetch_one(db)
+    .await
 }
 
 /// Which annotations of an assignment we hold, in which version: `(id, updated_at)`.
@@ -191,16 +172,4 @@ pub async fn held(
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(|row| (row.ls_annotation_id, row.ls_updated_at)).collect())
-}
-
-/// Notes that the annotator is at work; at most one write a minute.
-pub async fn touch_annotator(db: &mut PgConnection, annotator: AnnotatorId) -> sqlx::Result<()> {
-    sqlx::query!(
-        "UPDATE annotators SET last_active_at = now()
-         WHERE id = $1 AND (last_active_at IS NULL OR last_active_at < now() - interval '1 minute')",
-        annotator.0
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }

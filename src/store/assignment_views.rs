@@ -198,9 +198,18 @@ pub async fn open_of(db: &mut PgConnection, annotator: AnnotatorId) -> sqlx::Res
 }
 
 /// pending | in_progress -> cancelled: what nobody has labeled goes back to the pool, what is done stays done.
-/// False if it was in another state; then the caller rolls back. Rows are locked in the order in which taking
-/// in an annotation locks them: the tasks of the batch, the pool, the assignment.
+/// False if it was in another state.
 pub async fn cancel(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<bool> {
+    let cancelled = sqlx::query!(
+        "UPDATE assignments SET status = 'cancelled', updated_at = now()
+         WHERE id = $1 AND status IN ('pending', 'in_progress')",
+        id.0
+    )
+    .execute(&mut *db)
+    .await?;
+    if cancelled.rows_affected() == 0 {
+        return Ok(false);
+    }
     let freed = sqlx::query_scalar!(
         "UPDATE assignment_tasks SET state = 'released'
          WHERE assignment_id = $1 AND state = 'open' RETURNING task_id",
@@ -213,14 +222,7 @@ pub async fn cancel(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<boo
         "UPDATE tasks SET status = 'available', updated_at = now() WHERE id = ANY($1) AND status = 'assigned'",
         &freed
     )
-    .execute(&mut *db)
-    .await?;
-    let cancelled = sqlx::query!(
-        "UPDATE assignments SET status = 'cancelled', updated_at = now()
-         WHERE id = $1 AND status IN ('pending', 'in_progress')",
-        id.0
-    )
     .execute(db)
     .await?;
-    Ok(cancelled.rows_affected() == 1)
+    Ok(true)
 }

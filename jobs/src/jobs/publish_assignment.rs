@@ -80,8 +80,8 @@ async fn publish(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResu
 
     let (tokens, ls_ids): (Vec<Uuid>, Vec<i64>) = known.into_iter().unzip();
     let mut tx = deps.queue.begin().await.or_retry()?;
-    store::assignments::set_ls_tasks(&mut tx, id, &tokens, &ls_ids).await.or_retry()?;
     store::assignments::publish(&mut tx, id).await.or_retry()?;
+    store::assignments::set_ls_tasks(&mut tx, id, &tokens, &ls_ids).await.or_retry()?;
     // Someone quick may have done it all before we got here.
     finish_if_done(&mut tx, id, batch.annotator_id).await.or_retry()?;
     let outcome = json!({"lsProjectId": project, "tasks": tokens.len()});

@@ -1,0 +1,111 @@
+//! The servers of a run, and our own processes on them.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::ensure;
+use labelfleet::{
+    store::MIGRATOR,
+    up::{Postgres, PostgresOptions, Redis, child, ports},
+};
+use nix::sys::signal::Signal;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tempfile::TempDir;
+
+pub const SECRET_KEY: &str = "a key that is known to everybody";
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Fleet {
+    postgres: Postgres,
+    redis: Redis,
+    // After the servers, so that they are gone when it is removed.
+    dir: TempDir,
+}
+
+impl Fleet {
+    pub async fn start() -> anyhow::Result<Self> {
+        // Beside the build and not in /tmp, which may lie in memory: a commit is to reach a disk.
+        let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let options = PostgresOptions {
+            settings: vec![("max_connections".into(), "300".into())],
+            ..PostgresOptions::new(dir.path().join("postgres"))
+        };
+        let postgres = Postgres::start(options).await?;
+        let redis = Redis::start(&dir.path().join("redis"), &dir.path().join("redis.log"), None).await?;
+        Ok(Self { postgres, redis, dir })
+    }
+
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        self.redis.stop().await?;
+        self.postgres.stop().await
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The URL of a new, migrated database.
+    pub async fn database(&self, name: &str) -> anyhow::Result<String> {
+        let mut admin = PgConnection::connect(&self.postgres.url()).await?;
+        admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+        let url = self.postgres.url_of(name);
+        MIGRATOR.run(&mut PgConnection::connect(&url).await?).await?;
+        Ok(url)
+    }
+
+    /// What our processes read their settings from.
+    pub fn env(&self, database_url: &str) -> BTreeMap<String, String> {
+        [
+            ("DATABASE_URL", database_url),
+            ("REDIS_URL", &self.redis.url()),
+            ("SECRET_KEY", SECRET_KEY),
+            ("S3_BUCKET", "bench"),
+            ("S3_ENDPOINT", "http://127.0.0.1:9"),
+            ("AWS_ACCESS_KEY_ID", "bench"),
+            ("AWS_SECRET_ACCESS_KEY", "bench-secret"),
+            ("RUST_LOG", "warn"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    /// `labelfleet api` on a port of its own; ends when it is dropped.
+    pub async fn api(&self, mut env: BTreeMap<String, String>) -> anyhow::Result<Api> {
+        let port = ports::free()?;
+        env.insert("PORT".into(), port.to_string());
+        let mut command = child::command(Path::new(env!("CARGO_BIN_EXE_labelfleet")), None, Signal::SIGTERM);
+        command.arg("api").envs(env);
+        let mut process =
+            child::Child::spawn("the API", command, &self.dir().join("api.log"), Signal::SIGTERM)?;
+        let address = format!("127.0.0.1:{port}");
+        let ready = || async {
+            tokio::net::TcpStream::connect(&address).await.is_ok()
+        };
+        process.wait_until(PATIENCE, ready).await?;
+        Ok(Api { process, address })
+    }
+}
+
+pub struct Api {
+    process: child::Child,
+    pub address: String,
+}
+
+impl Api {
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let status = self.process.stop(Signal::SIGTERM, PATIENCE).await?;
+        ensure!(status.success(), self.process.obituary(status));
+        Ok(())
+    }
+}
+
+/// `labelfleet-worker`, which lies where `labelfleet` does once the workspace was built.
+pub fn worker_program() -> anyhow::Result<PathBuf> {
+    let program = Path::new(env!("CARGO_BIN_EXE_labelfleet")).with_file_name("labelfleet-worker");
+    ensure!(program.exists(), "{} is missing: build the workspace first", program.display());
+    Ok(program)
+}
