@@ -82,9 +82,7 @@ impl Fleet {
         let mut process =
             child::Child::spawn("the API", command, &self.dir().join("api.log"), Signal::SIGTERM)?;
         let address = format!("127.0.0.1:{port}");
-        let ready = || async {
-            tokio::net::TcpStream::connect(&address).await.is_ok()
-        };
+        let ready = || async { tokio::net::TcpStream::connect(&address).await.is_ok() };
         process.wait_until(PATIENCE, ready).await?;
         Ok(Api { process, address })
     }

@@ -7,12 +7,14 @@ pub const CHOICES: &str = r#"<View><Image name="image" value="$image"/><Rectangl
 
 /// A workflow that assigns batches of `batch`, shuffled, from `images/`, and its role.
 pub async fn workflow(pool: &PgPool, batch: i32) -> sqlx::Result<(WorkflowId, RoleId)> {
-    let role = sqlx::query_scalar("INSERT INTO roles (name) VALUES ('bench') RETURNING id").fetch_one(pool).await?;
-    let config: i64 =
-        sqlx::query_scalar("INSERT INTO labeling_configs (name, config_xml) VALUES ('boxes', $1) RETURNING id")
-            .bind(CHOICES)
-            .fetch_one(pool)
-            .await?;
+    let role =
+        sqlx::query_scalar("INSERT INTO roles (name) VALUES ('bench') RETURNING id").fetch_one(pool).await?;
+    let config: i64 = sqlx::query_scalar(
+        "INSERT INTO labeling_configs (name, config_xml) VALUES ('boxes', $1) RETURNING id",
+    )
+    .bind(CHOICES)
+    .fetch_one(pool)
+    .await?;
     let workflow = sqlx::query_scalar(
         "INSERT INTO workflows (name, role_id, labeling_config_id, s3_source_path, s3_export_path, images_per_project)
          VALUES ('Boxes', $1, $2, 'images/', 'exports/', $3) RETURNING id",

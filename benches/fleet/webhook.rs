@@ -68,7 +68,10 @@ pub async fn measure(fleet: &Fleet, seconds: u64) -> anyhow::Result<Section> {
 
     let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM annotations").fetch_one(&pool).await?;
     let done: i64 = sqlx::query_scalar("SELECT sum(done_count) FROM assignments").fetch_one(&pool).await?;
-    ensure!(kept == sent as i64 && done == kept, "{sent} sent, {kept} annotations kept, {done} tasks counted");
+    ensure!(
+        kept == sent as i64 && done == kept,
+        "{sent} sent, {kept} annotations kept, {done} tasks counted"
+    );
     Ok(section)
 }
 
