@@ -13,7 +13,7 @@ demo: ## Run a whole labeling day before your eyes (ONCE=1: stop at its end)
 up: ## Run everything on this machine until Ctrl-C
 	@scripts/setup
 	@cargo build --release --workspace
-	@exec target/release/labelfleet up
+	@exec $${CARGO_TARGET_DIR:-target}/release/labelfleet up
 
 test: ## Check format and lints, build, run every test
 	@scripts/test

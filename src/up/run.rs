@@ -41,20 +41,14 @@ pub(super) fn tell(part: &str, what: &str, took: Duration) {
     println!("  {part:<10} {what:<40} {:>5.1} s", took.as_secs_f64());
 }
 
-/// The password is shown once, when it was drawn.
 pub(super) fn tell_admin(stack: &Stack, indent: &str) {
-    let admin = &stack.admin;
-    if admin.is_new {
-        println!("{indent}{:<10} {}, password {}", "admin", admin.email, admin.password.expose());
-    } else {
-        println!("{indent}{:<10} {}", "admin", admin.email);
-    }
+    println!("{indent}{:<10} {}, {}", "admin", stack.admin.email, stack.admin.password_hint());
     println!("{indent}{:<10} {}", "logs", stack.log_dir().display());
 }
 
 /// Stops in order; asked a second time, at once.
 pub(super) async fn stop_all(mut stack: Stack, stop: &mut Stop) {
-    println!("stopping (once more: at once)");
+    println!("stopping (Ctrl-C once more: at once)");
     tokio::select! {
         outcome = stack.stop() => {
             if let Err(error) = outcome {

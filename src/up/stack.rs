@@ -28,6 +28,8 @@ use crate::{
 };
 
 const DATABASE: &str = "labelfleet";
+/// Its file in the folder.
+const ADMIN_PASSWORD: &str = "admin-password";
 const BUCKET: &str = "labelfleet";
 const START: Duration = Duration::from_secs(30);
 const API_STOP: Duration = Duration::from_secs(15);
@@ -53,8 +55,21 @@ pub struct Stack {
 pub struct Admin {
     pub email: String,
     pub password: Secret,
-    /// The password was drawn just now and should be shown.
-    pub is_new: bool,
+    /// The password was drawn just now.
+    is_new: bool,
+    /// None: it was given by the environment.
+    kept_in: Option<PathBuf>,
+}
+
+impl Admin {
+    /// The password itself once, later where to find it.
+    pub fn password_hint(&self) -> String {
+        match &self.kept_in {
+            _ if self.is_new => format!("password {}", self.password.expose()),
+            Some(path) => format!("password in {}", path.display()),
+            None => "password as ADMIN_PASSWORD says".to_owned(),
+        }
+    }
 }
 
 impl Stack {
@@ -68,12 +83,16 @@ impl Stack {
         default("SECRET_KEY", folder.secret("secret-key")?.0);
         default("INSTANCE_DIR", folder.join("instances").to_string_lossy().into_owned());
         default("ADMIN_EMAIL", "admin@fleet.local".into());
-        let (drawn, is_new) = match vars.get("ADMIN_PASSWORD") {
-            Some(given) => (given.clone(), false),
-            None => folder.secret("admin-password")?,
+        let (password, is_new, kept_in) = match vars.get("ADMIN_PASSWORD") {
+            Some(given) => (given.clone(), false, None),
+            None => {
+                let (kept, is_new) = folder.secret(ADMIN_PASSWORD)?;
+                (kept, is_new, Some(folder.join(ADMIN_PASSWORD)))
+            }
         };
-        vars.insert("ADMIN_PASSWORD".into(), drawn.clone());
-        let admin = Admin { email: vars["ADMIN_EMAIL"].clone(), password: Secret::new(drawn), is_new };
+        vars.insert("ADMIN_PASSWORD".into(), password.clone());
+        let email = vars["ADMIN_EMAIL"].clone();
+        let admin = Admin { email, password: Secret::new(password), is_new, kept_in };
 
         // What is started later has its place in the check already.
         let mut later = vars.clone();

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use super::pictures::{COLOURS, Colour, Shape, recognise};
+use super::pictures::{COLOURS, Colour, SHAPES, Shape, recognise};
 
 pub struct Annotator {
     http: Client,
@@ -48,10 +48,11 @@ impl Annotator {
         let image = task["data"]["image"].as_str().context("the task has no image")?;
         let answer = self.http.get(image).send().await?.error_for_status().context("open the image")?;
         let bytes = answer.bytes().await?.to_vec();
-        let (mut colour, shape) = recognise(&bytes)?;
+        let (mut colour, mut shape) = recognise(&bytes)?;
         if self.mistakes_made == 0 && self.mistakes.contains(&bytes) {
             self.mistakes_made += 1;
             colour = COLOURS.into_iter().find(|other| *other != colour).context("there is another colour")?;
+            shape = SHAPES.into_iter().find(|other| *other != shape).context("there is another shape")?;
         }
         let url = format!("{}/api/tasks/{}/annotations/", self.url, task["id"]);
         let body = json!({ "result": labels(colour, shape), "lead_time": 1.5 });

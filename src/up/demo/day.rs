@@ -257,17 +257,19 @@ impl<'a> Day<'a> {
             let key = batch["exportKey"].as_str().context("an exported batch has no key")?;
             screen.line(format!("{:<14} {key} ({} bytes)", "export", batch["exportBytes"]));
         }
-        let stages: Vec<String> =
-            screen.times.iter().map(|(name, took)| format!("{name} {}", seconds(*took))).collect();
-        screen.line(format!("{:<14} {} ({})", "time", seconds(took), stages.join(", ")));
+        screen.line(format!("{:<14} {}", "time", seconds(took)));
+        for (stage, took) in &screen.times {
+            screen.line(format!("{:<14}   {stage:<18} {:>8}", "", seconds(*took)));
+        }
 
         let secrets = Secrets::new(self.config.secret_key.expose());
         let password = secrets.label_studio_password(AnnotatorId(created.annotator), 1);
         println!();
-        screen.line(format!("{:<14} {}/api/health", "API", self.config.public_url));
-        screen.line(format!("{:<14} {}, password {}", "", self.admin.email, self.admin.password.expose()));
+        screen.line(screen.bold("Look around"));
+        screen.line(format!("{:<14} {}/api/openapi.json", "API", self.config.public_url));
+        screen.line(format!("{:<14} {}, {}", "  log in as", self.admin.email, self.admin.password_hint()));
         screen.line(format!("{:<14} {url}", "Label Studio"));
-        screen.line(format!("{:<14} {}, password {password}", "", created.email));
+        screen.line(format!("{:<14} {}, password {password}", "  log in as", created.email));
         Ok(())
     }
 
