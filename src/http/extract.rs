@@ -82,6 +82,21 @@ impl<T: From<i64>, S: Send + Sync> FromRequestParts<S> for Id<T> {
     }
 }
 
+/// The one text in the path.
+#[derive(Debug, Clone)]
+pub struct PathText(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathText {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(text)) => Ok(Self(text)),
+            Err(_) => Err(Error::Refused("the path must be UTF-8".into()).into()),
+        }
+    }
+}
+
 async fn body<S: Send + Sync>(request: Request, state: &S) -> ApiResult<Bytes> {
     whole(Bytes::from_request(request, state).await)
 }

@@ -7,13 +7,13 @@
 use aws_sdk_s3::error::DisplayErrorContext;
 use axum::{
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderValue, Response, header},
 };
 use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
-use super::{ApiResult, AppState};
+use super::{ApiResult, AppState, extract::PathText};
 use crate::{ops::Error, store};
 
 /// The image of a task.
@@ -22,7 +22,7 @@ use crate::{ops::Error, store};
         (status = 200, description = "The image", content_type = "image/*"),
         (status = 404, description = "No task has this token", body = super::error::ErrorBody),
         (status = 503, description = "The storage does not answer", body = super::error::ErrorBody)))]
-pub async fn image(State(state): State<AppState>, Path(token): Path<String>) -> ApiResult<Response<Body>> {
+pub async fn image(State(state): State<AppState>, PathText(token): PathText) -> ApiResult<Response<Body>> {
     let token: Uuid = token.parse().map_err(|_| Error::NotFound("Image"))?;
     let mut db = state.pool.acquire().await?;
     let key = store::images::key(&mut db, token).await?.ok_or(Error::NotFound("Image"))?;

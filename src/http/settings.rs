@@ -1,12 +1,12 @@
 //! `/api/settings`
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     AppState,
     error::{ApiResult, BadRequest, NotFound},
-    extract::Json,
+    extract::{Json, PathText},
     page::{PageParams, Paginated},
 };
 use crate::{
@@ -30,7 +30,7 @@ async fn list_settings(State(state): State<AppState>, page: Page) -> ApiResult<J
 /// Get a setting.
 #[utoipa::path(get, path = "/api/settings/{key}", tag = "settings", params(("key" = String, Path)),
     responses((status = 200, body = Setting), NotFound))]
-async fn get_setting(State(state): State<AppState>, Path(key): Path<String>) -> ApiResult<Json<Setting>> {
+async fn get_setting(State(state): State<AppState>, PathText(key): PathText) -> ApiResult<Json<Setting>> {
     let setting = store::settings::get(&mut *state.db().await?, &key).await?;
     Ok(Json(setting.ok_or(Error::NotFound("Setting"))?))
 }
@@ -42,7 +42,7 @@ async fn get_setting(State(state): State<AppState>, Path(key): Path<String>) -> 
     request_body = SettingFields, responses((status = 200, body = Setting), BadRequest))]
 async fn put_setting(
     State(state): State<AppState>,
-    Path(key): Path<String>,
+    PathText(key): PathText,
     Json(fields): Json<SettingFields>,
 ) -> ApiResult<Json<Setting>> {
     Ok(Json(ops::settings::put(&state.queue, &key, &fields).await?))

@@ -188,6 +188,8 @@ async fn values_that_the_database_refuses_are_a_bad_request() {
     let body = json!({ "value": "a\u{0}b" });
     let (message, _) = api.put("/api/settings/nul", body).await.expect_error(400);
     assert!(message.contains("can't hold"), "{message}");
-    api.get("/api/settings/%00").await.expect_error(400);
+    for path in ["/api/settings/%00", "/api/settings/%FF", "/i/%FF"] {
+        api.get(path).await.expect_error(400);
+    }
     api.get("/api/gold-tasks?category=%00").await.expect_error(400);
 }
