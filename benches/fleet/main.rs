@@ -10,6 +10,7 @@ use clap::Parser;
 mod engine;
 mod fleet;
 mod http;
+mod provisioning;
 mod report;
 mod seed;
 mod webhook;
@@ -34,10 +35,11 @@ struct Args {
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Subject {
     Webhook,
+    Provisioning,
     Engine,
 }
 
-const ALL: [Subject; 2] = [Subject::Webhook, Subject::Engine];
+const ALL: [Subject; 3] = [Subject::Webhook, Subject::Provisioning, Subject::Engine];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -48,6 +50,7 @@ async fn main() -> anyhow::Result<()> {
     for subject in subjects {
         let section = match subject {
             Subject::Webhook => webhook::measure(&fleet, args.seconds).await.context("webhook")?,
+            Subject::Provisioning => provisioning::measure(&fleet).await.context("provisioning")?,
             Subject::Engine => engine::measure().await.context("engine")?,
         };
         if !args.json {
