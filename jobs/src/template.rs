@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::{Deps, instance};
 
-/// How long another worker may take to make it: some 40 s on two idle cores.
-const PATIENCE: Duration = Duration::from_secs(200);
+/// How long another worker may take to make it: some 40 s on two idle cores, several times that on busy ones.
+const PATIENCE: Duration = Duration::from_secs(450);
 
 /// Makes it, if nobody has, and closes the server's other databases to instances.
 pub async fn ensure(deps: &Deps, server: &Server, version: &str) -> anyhow::Result<()> {

@@ -43,7 +43,7 @@ macro_rules! jobs {
 jobs! {
     /// Database, role and Label Studio of an annotator, until it truly serves.
     ProvisionInstance { annotator_id: AnnotatorId } = "provision_instance",
-        INSTANCES, timeout 300 s, attempts 5;
+        INSTANCES, timeout 600 s, attempts 5;
     /// Stops an annotator's Label Studio and keeps its data.
     StopInstance { annotator_id: AnnotatorId } = "stop_instance",
         INSTANCES, timeout 120 s, attempts 10;
