@@ -153,16 +153,18 @@ pub async fn get_session(State(state): State<AppState>, headers: HeaderMap) -> A
 /// The door: lets a request with a valid session through.
 pub async fn require_session(
     State(state): State<AppState>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> ApiResult<Response> {
     let user = match Cookies::new(&state).session(request.headers()) {
         Some(token) => ops::auth::session(&state.queue, &token).await?,
         None => None,
     };
-    let user =
-        user.ok_or(Error::Unauthorized("Unauthorized: log in first, the session is missing or invalid"))?;
-    request.extensions_mut().insert(user);
+    if user.is_none() {
+        return Err(
+            Error::Unauthorized("Unauthorized: log in first, the session is missing or invalid").into()
+        );
+    }
     Ok(next.run(request).await)
 }
 

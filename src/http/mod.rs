@@ -25,26 +25,25 @@ use crate::{config::Config, domain::Secrets, queue, s3::S3};
 
 mod annotators;
 mod assignments;
-pub mod auth;
-pub mod error;
-pub mod extract;
+mod auth;
+mod error;
+mod extract;
 mod gold_tasks;
-pub mod images;
+mod images;
 mod labeling_configs;
-pub mod metrics;
-pub mod observe;
-pub mod openapi;
-pub mod page;
+mod metrics;
+mod observe;
+mod openapi;
+mod page;
 mod reconcile;
 mod roles;
 mod settings;
-pub mod system;
-pub mod webhook;
+mod system;
+mod webhook;
 mod workflows;
 
-pub use error::{ApiError, ApiResult};
-pub use extract::{Form, Id, Json, Query};
-pub use page::{PageParams, Paginated};
+use error::{ApiError, ApiResult};
+use extract::Json;
 
 /// Larger bodies are answered with 413 where a route says nothing else.
 pub const BODY_LIMIT: usize = 1024 * 1024;

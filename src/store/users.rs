@@ -48,7 +48,6 @@ pub async fn exist(db: &mut PgConnection) -> sqlx::Result<bool> {
 /// Whose session it is.
 #[derive(Debug, Clone)]
 pub struct SessionUser {
-    pub id: UserId,
     pub email: String,
     pub role: UserRole,
     pub expires_at: DateTime<Utc>,
@@ -76,7 +75,7 @@ pub async fn open_session(
 pub async fn session(db: &mut PgConnection, token_sha256: &[u8]) -> sqlx::Result<Option<SessionUser>> {
     sqlx::query_as!(
         SessionUser,
-        r#"SELECT users.id AS "id: UserId", email, role AS "role: UserRole", expires_at
+        r#"SELECT email, role AS "role: UserRole", expires_at
            FROM sessions JOIN users ON users.id = user_id
            WHERE token_sha256 = $1 AND expires_at > now()"#,
         token_sha256
