@@ -3,16 +3,17 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::ensure;
 use labelfleet::{
+    queue::{self, Dispatcher},
     store::MIGRATOR,
     up::{Postgres, PostgresOptions, Redis, child, ports},
 };
 use nix::sys::signal::Signal;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use tempfile::TempDir;
 
 pub const SECRET_KEY: &str = "a key that is known to everybody";
@@ -48,13 +49,23 @@ impl Fleet {
         self.dir.path()
     }
 
+    pub fn url_of(&self, database: &str) -> String {
+        self.postgres.url_of(database)
+    }
+
     /// The URL of a new, migrated database.
     pub async fn database(&self, name: &str) -> anyhow::Result<String> {
         let mut admin = PgConnection::connect(&self.postgres.url()).await?;
         admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
-        let url = self.postgres.url_of(name);
+        let url = self.url_of(name);
         MIGRATOR.run(&mut PgConnection::connect(&url).await?).await?;
         Ok(url)
+    }
+
+    /// Enqueues into this database as the API does.
+    pub async fn queue(&self, database_url: &str) -> anyhow::Result<queue::Client> {
+        let dispatcher = Dispatcher::spawn(&self.redis.url(), "labelfleet")?;
+        Ok(queue::Client::with_dispatcher(PgPool::connect(database_url).await?, dispatcher))
     }
 
     /// What our processes read their settings from.
@@ -71,6 +82,18 @@ impl Fleet {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into()
+    }
+
+    /// `labelfleet-worker`; ends when it is dropped.
+    pub async fn worker(&self, env: BTreeMap<String, String>) -> anyhow::Result<child::Child> {
+        let database = env.get("DATABASE_URL").and_then(|url| url.rsplit('/').next()).unwrap_or_default();
+        let log = self.dir().join(format!("worker-{database}.log"));
+        let mut command = child::command(&worker_program()?, None, Signal::SIGTERM);
+        command.arg("run").envs(env);
+        let mut process = child::Child::spawn("the worker", command, &log, Signal::SIGTERM)?;
+        let told = || async { std::fs::read_to_string(&log).is_ok_and(|log| log.contains("ready worker")) };
+        process.wait_until(PATIENCE, told).await?;
+        Ok(process)
     }
 
     /// `labelfleet api` on a port of its own; ends when it is dropped.
@@ -106,4 +129,19 @@ pub fn worker_program() -> anyhow::Result<PathBuf> {
     let program = Path::new(env!("CARGO_BIN_EXE_labelfleet")).with_file_name("labelfleet-worker");
     ensure!(program.exists(), "{} is missing: build the workspace first", program.display());
     Ok(program)
+}
+
+/// Asks `what` every few milliseconds until it is something; returns that and the time it took.
+pub async fn until<T, F>(patience: Duration, mut what: impl FnMut() -> F) -> anyhow::Result<(T, Duration)>
+where
+    F: Future<Output = anyhow::Result<Option<T>>>,
+{
+    let start = Instant::now();
+    loop {
+        if let Some(found) = what().await? {
+            return Ok((found, start.elapsed()));
+        }
+        ensure!(start.elapsed() < patience, "not there after {patience:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -5,13 +5,15 @@
 //! noisy, for more. A module a subject.
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
+mod assignment;
 mod engine;
 mod fleet;
 mod http;
 mod provisioning;
 mod report;
+mod s3;
 mod seed;
 mod webhook;
 
@@ -32,24 +34,24 @@ struct Args {
     bench: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Subject {
     Webhook,
+    Assignment,
     Provisioning,
     Engine,
 }
 
-const ALL: [Subject; 3] = [Subject::Webhook, Subject::Provisioning, Subject::Engine];
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let subjects = if args.subjects.is_empty() { ALL.to_vec() } else { args.subjects };
+    let subjects = if args.subjects.is_empty() { Subject::value_variants().to_vec() } else { args.subjects };
     let mut report = report::Report::new();
     let mut fleet = fleet::Fleet::start().await.context("start the servers")?;
     for subject in subjects {
         let section = match subject {
             Subject::Webhook => webhook::measure(&fleet, args.seconds).await.context("webhook")?,
+            Subject::Assignment => assignment::measure(&fleet).await.context("assignment")?,
             Subject::Provisioning => provisioning::measure(&fleet).await.context("provisioning")?,
             Subject::Engine => engine::measure().await.context("engine")?,
         };

@@ -96,6 +96,11 @@ pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
+pub fn median(mut durations: Vec<Duration>) -> Duration {
+    durations.sort_unstable();
+    percentile(&durations, 50)
+}
+
 /// The smallest of `sorted` that `percent` of them do not exceed; zero of none.
 pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
