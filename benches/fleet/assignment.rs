@@ -12,9 +12,10 @@ use labelfleet::{
     up::{S3Options, S3Server},
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
+use tokio::time::sleep;
 
 use crate::{
-    fleet::{Fleet, until},
+    fleet::Fleet,
     report::{Bound, Section, median, millis},
     s3::{self, Bucket},
     seed,
@@ -57,23 +58,24 @@ async fn list(fleet: &Fleet, database: &str, images: usize) -> anyhow::Result<(D
     let worker = fleet.worker(env).await?;
     let queue = fleet.queue(&url).await?;
     let (workflow, _) = seed::workflow(queue.pool(), BATCH).await?;
+    let start = Instant::now();
     let mut tx = queue.begin().await?;
     tx.enqueue(&SyncSource { workflow_id: workflow }).await?;
     tx.commit().await?;
-    let ((), took) = until(PATIENCE, || listed(queue.pool(), workflow)).await?;
+    while !sqlx::query_scalar::<_, bool>("SELECT synced_at IS NOT NULL FROM workflows WHERE id = $1")
+        .bind(workflow)
+        .fetch_one(queue.pool())
+        .await?
+    {
+        ensure!(start.elapsed() < PATIENCE, "the prefix is not listed: read {}", worker.log().display());
+        sleep(Duration::from_millis(10)).await;
+    }
+    let took = start.elapsed();
     let available: i64 = sqlx::query_scalar("SELECT count(*) FROM tasks WHERE status = 'available'")
         .fetch_one(queue.pool())
         .await?;
     ensure!(usize::try_from(available)? == images, "{available} of {images} images are in the pool");
     Ok((took, peak_memory(worker.pid())?))
-}
-
-async fn listed(pool: &PgPool, workflow: WorkflowId) -> anyhow::Result<Option<()>> {
-    let is_listed: bool = sqlx::query_scalar("SELECT synced_at IS NOT NULL FROM workflows WHERE id = $1")
-        .bind(workflow)
-        .fetch_one(pool)
-        .await?;
-    Ok(is_listed.then_some(()))
 }
 
 fn peak_memory(pid: i32) -> anyhow::Result<f64> {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::ensure;
@@ -129,19 +129,4 @@ pub fn worker_program() -> anyhow::Result<PathBuf> {
     let program = Path::new(env!("CARGO_BIN_EXE_labelfleet")).with_file_name("labelfleet-worker");
     ensure!(program.exists(), "{} is missing: build the workspace first", program.display());
     Ok(program)
-}
-
-/// Asks `what` every few milliseconds until it is something; returns that and the time it took.
-pub async fn until<T, F>(patience: Duration, mut what: impl FnMut() -> F) -> anyhow::Result<(T, Duration)>
-where
-    F: Future<Output = anyhow::Result<Option<T>>>,
-{
-    let start = Instant::now();
-    loop {
-        if let Some(found) = what().await? {
-            return Ok((found, start.elapsed()));
-        }
-        ensure!(start.elapsed() < patience, "not there after {patience:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }

@@ -13,14 +13,14 @@ use labelfleet::{
     lock::{Key, Session},
     ops::{annotators, assign::assign},
     store::{assignments, instances},
-    up::{child, label_studio},
+    up::label_studio,
 };
 use labelfleet_jobs::{Deps, instance, label_studio::Client, runtime::InstanceSpec};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
 use crate::{
-    fleet::{self, Fleet},
+    fleet::Fleet,
     report::{Bound, Section},
     seed,
 };
