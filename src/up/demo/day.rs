@@ -22,7 +22,7 @@ use crate::{
 const IMAGES: usize = 30;
 const GOLD: usize = 4;
 /// A cold start makes the template database first, which costs Label Studio most of a minute.
-const PROVISION: Duration = Duration::from_secs(300);
+const PROVISION: Duration = Duration::from_secs(600);
 /// A batch is assigned, or exported and scored, within this.
 const STEP: Duration = Duration::from_secs(120);
 
