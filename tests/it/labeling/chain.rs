@@ -186,7 +186,7 @@ async fn a_batch_is_imported_whole_and_once_whatever_happens() {
     fleet.run(InjectGold { assignment_id }).await.unwrap();
 
     let mut failures = 0;
-    for _ in 0..10 {
+    for _ in 0..40 {
         set_port(&fleet, annotator, way.address.port()).await;
         let publish = fleet.run(PublishAssignment { assignment_id });
         let stop = async {
