@@ -35,6 +35,7 @@ struct Up {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     url: String,
+    /// What was shown as the admin's password.
     password: Option<String>,
 }
 
@@ -137,7 +138,8 @@ async fn it_starts_on_a_bare_folder_stops_in_order_and_resumes_with_its_data() {
     assert_eq!(processes(&dir), [], "something is left behind");
 
     let mut second = Up::start(&dir, port).await;
-    assert_eq!(second.password, None, "the password is shown once");
+    let hint = format!("in {}", dir.join("admin-password").display());
+    assert_eq!(second.password, Some(hint), "the password itself is shown once");
     let roles = second.log_in(&dir).await.get(format!("{}/api/roles", second.url)).send().await.unwrap();
     assert!(roles.text().await.unwrap().contains("kept"));
     kill(second.pid(), Signal::SIGINT).unwrap();
