@@ -115,8 +115,9 @@ impl JobContext {
     /// unique key.
     pub async fn finish_in(&self, tx: &mut Tx, result: serde_json::Value) -> Result<(), FinishError> {
         let done = sqlx::query!(
+            // A job has a worker exactly while it runs; so compared, only the primary key is a way to it.
             "UPDATE jobs SET state = 'completed', worker_id = NULL, finalized_at = now(), result = $3
-             WHERE id = $1 AND attempt = $2 AND state = 'running' AND worker_id = $4",
+             WHERE id = $1 AND attempt = $2 AND worker_id IS NOT DISTINCT FROM $4",
             self.id as JobId,
             self.attempt,
             (!result.is_null()).then_some(result),

@@ -35,7 +35,9 @@ impl Claimer {
             Claim,
             r#"WITH due AS MATERIALIZED (
                    SELECT id FROM jobs
-                   WHERE id = ANY ($1) AND state = 'available' AND queue = $2 AND kind = ANY ($3)
+                   -- So compared, the index of due jobs is no way in: each id is looked up by the primary key.
+                   WHERE id = ANY ($1) AND state IS NOT DISTINCT FROM 'available'
+                     AND queue = $2 AND kind = ANY ($3)
                      AND EXISTS (SELECT FROM workers WHERE workers.id = $4 AND lease_until > now())
                    ORDER BY id
                    FOR UPDATE SKIP LOCKED

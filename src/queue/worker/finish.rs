@@ -1,7 +1,8 @@
 //! Writing how runs ended, in batches.
 //!
-//! Each row is guarded by the fence: id, attempt, worker and state. A run that lost its lease changes nothing,
-//! and what replaced it counts. While Postgres is away outcomes are kept and written when it answers again.
+//! Each row is guarded by the fence: id, attempt and worker (a job has a worker exactly while it runs). A run that
+//! lost its lease changes nothing, and what replaced it counts. `IS NOT DISTINCT FROM` keeps Postgres from going
+//! through all running jobs of the worker by their index: it finds each by its id. While Postgres is away outcomes are kept and written when it answers again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -127,7 +128,7 @@ impl Finisher {
             r#"UPDATE jobs SET state = 'completed', worker_id = NULL, finalized_at = now(),
                                result = ended.result::jsonb
                FROM unnest($1::bigint[], $2::int[], $3::text[]) AS ended (id, attempt, result)
-               WHERE jobs.id = ended.id AND jobs.attempt = ended.attempt AND worker_id = $4 AND state = 'running'
+               WHERE jobs.id = ended.id AND jobs.attempt = ended.attempt AND worker_id IS NOT DISTINCT FROM $4
                RETURNING jobs.id AS "id: JobId""#,
             &ends.ids,
             &ends.attempts,
@@ -149,8 +150,8 @@ impl Finisher {
                                    max_attempts = max_attempts + ended.is_spared::int,
                                    finalized_at = CASE WHEN ended.state = 'discarded' THEN now() END
                    FROM ended
-                   WHERE jobs.id = ended.id AND jobs.attempt = ended.attempt AND worker_id = $8
-                     AND jobs.state = 'running'
+                   WHERE jobs.id = ended.id AND jobs.attempt = ended.attempt
+                     AND worker_id IS NOT DISTINCT FROM $8
                    RETURNING jobs.id, jobs.attempt, attempted_at, ended.outcome, ended.error
                )
                INSERT INTO job_attempts (job_id, attempt, worker_id, started_at, outcome, error)
