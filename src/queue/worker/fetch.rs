@@ -6,12 +6,16 @@
 use std::{sync::Arc, time::Duration};
 
 use redis::{AsyncCommands, Direction, aio::MultiplexedConnection};
-use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use super::{
     backend::{AckLayer, Claimed},
     claim::{Claim, Claimer},
-    slots::{BATCH, Slots},
+    slots::Slots,
 };
 use crate::queue::{dispatch, job::JobContext};
 
@@ -63,24 +67,24 @@ impl Fetcher {
                         self.reach(Duration::ZERO)
                     }
                 },
-                Link::Down(connecting) if connecting.is_finished() => match connecting.await {
-                    Ok(Ok(connection)) => {
-                        if std::mem::take(&mut is_warned) {
-                            tracing::info!(queue = self.claimer.queue, "Redis answers again");
+                Link::Down(mut connecting) => {
+                    let wait = if self.claim_oldest(free).await { Duration::ZERO } else { POLL };
+                    match timeout(wait, &mut connecting).await {
+                        Err(_) => Link::Down(connecting),
+                        Ok(Ok(Ok(connection))) => {
+                            if std::mem::take(&mut is_warned) {
+                                tracing::info!(queue = self.claimer.queue, "Redis answers again");
+                            }
+                            Link::Up(connection)
                         }
-                        Link::Up(connection)
-                    }
-                    Ok(Err(error)) => {
-                        if !std::mem::replace(&mut is_warned, true) {
-                            tracing::warn!(queue = self.claimer.queue, %error, "Redis is away: jobs are taken from Postgres");
+                        Ok(Ok(Err(error))) => {
+                            if !std::mem::replace(&mut is_warned, true) {
+                                tracing::warn!(queue = self.claimer.queue, %error, "Redis is away: jobs are taken from Postgres");
+                            }
+                            self.reach(POLL)
                         }
-                        self.reach(POLL)
+                        Ok(Err(_)) => self.reach(POLL),
                     }
-                    Err(_) => self.reach(POLL),
-                },
-                Link::Down(connecting) => {
-                    self.claim_oldest(free).await;
-                    Link::Down(connecting)
                 }
             };
         }
@@ -108,18 +112,17 @@ impl Fetcher {
         }
     }
 
-    async fn claim_oldest(&self, free: usize) {
+    /// Returns whether there may be more.
+    async fn claim_oldest(&self, free: usize) -> bool {
         match self.claimer.oldest(free).await {
             Ok(claims) => {
-                let is_more = claims.len() == free.min(BATCH);
+                let is_more = claims.len() == free;
                 self.start(claims).await;
-                if !is_more {
-                    sleep(POLL).await;
-                }
+                is_more
             }
             Err(error) => {
                 tracing::warn!(queue = self.claimer.queue, %error, "jobs can't be claimed now");
-                sleep(POLL).await;
+                false
             }
         }
     }
