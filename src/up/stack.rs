@@ -107,6 +107,14 @@ impl Stack {
             }
         }
         let config = Config::from_map(&later)?;
+        // A container reaches no server of ours: they listen on 127.0.0.1 only.
+        if config.instances.backend == Orchestrator::Docker {
+            anyhow::ensure!(
+                vars.contains_key("DATABASE_URL") && vars.contains_key("INSTANCE_API_URL"),
+                "ORCHESTRATOR_BACKEND=docker needs a Postgres and an address of the API that containers can reach: \
+                 set DATABASE_URL, INSTANCE_API_URL and HOST"
+            );
+        }
         if config.instances.backend == Orchestrator::Process && !vars.contains_key("LABEL_STUDIO_BIN") {
             let found = label_studio::find()?;
             vars.insert("LABEL_STUDIO_BIN".into(), found.to_string_lossy().into_owned());

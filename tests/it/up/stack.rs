@@ -207,3 +207,12 @@ async fn what_an_external_service_still_needs_is_listed_at_once() {
     }
     assert!(!dir.path().join("postgres").exists());
 }
+
+#[tokio::test]
+async fn containers_need_servers_that_they_can_reach() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = command(dir.path(), &[("ORCHESTRATOR_BACKEND", "docker")]).output().await.unwrap();
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success());
+    assert!(error.contains("set DATABASE_URL, INSTANCE_API_URL and HOST"), "{error}");
+}
