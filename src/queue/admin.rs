@@ -193,8 +193,10 @@ pub async fn retry(client: &Client, id: JobId) -> Result<Job, AdminError> {
     .await;
     match updated {
         Ok(Some(queue)) => {
+            // Read first: a quick worker may have ended it again by the time we look.
+            let job = get(client.pool(), id).await;
             client.dispatch(Cow::Owned(queue), vec![id]);
-            get(client.pool(), id).await
+            job
         }
         Ok(None) => {
             let state = get(client.pool(), id).await?.state;
