@@ -73,6 +73,8 @@ impl Fleet {
             ("AWS_ACCESS_KEY_ID", "test".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
             ("INSTANCE_DIR", dir.path().to_str().expect("a path in UTF-8").to_owned()),
+            // Each fleet's first annotator gets the port after it: not all of them the same.
+            ("INSTANCE_BASE_PORT", rand::random_range(10_000..19_000).to_string()),
             ("LABEL_STUDIO_BIN", super::server("TEST_LABEL_STUDIO_BIN")),
         ]
         .map(|(name, value)| (name.to_owned(), value))
