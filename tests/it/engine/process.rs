@@ -9,14 +9,17 @@ use nix::{
     unistd::Pid,
 };
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
     time::timeout,
 };
 
 use super::probe::{self, Probes, Tick};
 
-pub struct Process(Child);
+pub struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
 
 impl Process {
     /// Ready; with `cron`, ticks are started by that schedule.
@@ -40,27 +43,35 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = async {
-            while let Some(line) = lines.next_line().await.unwrap() {
-                if line.ends_with("ready") {
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut process = Self { child, lines };
+        process.says("ready").await;
+        process
+    }
+
+    /// It has written a line that ends so: `ready`, then `stopping` once it has heard a signal.
+    pub async fn says(&mut self, what: &str) {
+        let said = async {
+            while let Some(line) = self.lines.next_line().await.unwrap() {
+                if line.ends_with(what) {
                     return;
                 }
             }
-            panic!("the worker ended before it was ready");
+            panic!("the worker ended before it was {what}");
         };
-        timeout(Duration::from_secs(20), ready).await.expect("the worker is ready in time");
-        Self(child)
+        timeout(Duration::from_secs(20), said)
+            .await
+            .unwrap_or_else(|_| panic!("the worker is {what} in time"));
     }
 
     pub fn signal(&self, signal: Signal) {
-        let pid = self.0.id().expect("the worker was not waited for yet");
+        let pid = self.child.id().expect("the worker was not waited for yet");
         kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
     }
 
     /// Its exit code, none if a signal ended it; panics when it does not end in time.
     pub async fn ended(&mut self, deadline: Duration) -> Option<i32> {
-        timeout(deadline, self.0.wait()).await.expect("the worker ends in time").unwrap().code()
+        timeout(deadline, self.child.wait()).await.expect("the worker ends in time").unwrap().code()
     }
 }
 
@@ -89,6 +100,7 @@ fn worker() {
         let worker = Worker::start(options, registry, Arc::new(Probes::new(pool))).await.unwrap();
         println!("ready");
         stop.cancelled().await;
+        println!("stopping");
         worker.drain().await;
     });
     // A handler that blocks its thread would keep the runtime from ending.
