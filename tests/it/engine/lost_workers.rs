@@ -46,8 +46,8 @@ async fn a_worker_that_lost_its_lease_cannot_finish() {
     let bound = lab.enqueue(1, Act::Effect { first_sleeps_millis: 1_500 }).await;
     let loose = lab.enqueue(2, Act::LooseEffect { first_sleeps_millis: 1_500 }).await;
     lab.rows("starts", 2, Duration::from_secs(20)).await;
-    let other = lab.process(LEASE, DRAIN).await;
     frozen.signal(Signal::SIGSTOP);
+    let other = lab.process(LEASE, DRAIN).await;
     let first = lab.ended(bound).await;
     let second = lab.ended(loose).await;
     frozen.signal(Signal::SIGCONT);
@@ -69,8 +69,10 @@ async fn a_worker_that_lost_its_lease_cannot_finish() {
 async fn a_job_that_kills_its_worker_each_time_ends_discarded() {
     let lab = Lab::new().await;
     let lease = Duration::from_secs(2);
+    let mut worker = lab.process(lease, DRAIN).await;
     let id = lab.enqueue(1, Act::KillWorker).await;
-    for _ in 0..3 {
+    assert_eq!(worker.ended(Duration::from_secs(20)).await, None, "it was not killed");
+    for _ in 0..2 {
         let mut worker = lab.process(lease, DRAIN).await;
         assert_eq!(worker.ended(Duration::from_secs(20)).await, None, "it was not killed");
     }
