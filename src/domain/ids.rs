@@ -40,4 +40,6 @@ id! {
     /// A task or gold task inside an assignment.
     AssignmentTaskId,
     UserId,
+    /// A job of the engine, as rows of labeling name the one that wrote them. Nothing is looked up by it.
+    JobRef,
 }

@@ -1,7 +1,7 @@
 //! Handing out work: tasks leave the pool and become a batch of one annotator.
 
 use crate::{
-    domain::{AnnotatorId, AnnotatorStatus, AssignmentId, WorkflowId},
+    domain::{AnnotatorId, AnnotatorStatus, AssignmentId, JobRef, WorkflowId},
     lock::{Key, lock_in},
     ops::{
         Error, Result,
@@ -18,7 +18,7 @@ pub async fn assign(
     annotator: AnnotatorId,
 ) -> Result<AssignmentId> {
     let mut tx = queue.begin().await?;
-    let id = assign_in(&mut tx, workflow, annotator).await?;
+    let id = assign_in(&mut tx, workflow, annotator, None).await?;
     tx.commit().await?;
     Ok(id)
 }
@@ -33,8 +33,8 @@ pub enum Next {
     NoWork,
 }
 
-/// Assigns the annotator's next batch, unless they have one in hand.
-pub async fn assign_next(tx: &mut Tx, annotator: AnnotatorId) -> Result<Next> {
+/// Assigns the annotator's next batch, unless they have one in hand, as this job's doing.
+pub async fn assign_next(tx: &mut Tx, annotator: AnnotatorId, job: JobRef) -> Result<Next> {
     // Two at once would both find the annotator free.
     lock_in(tx, Key::AssignTo(annotator.0)).await?;
     let active = store::assigning::annotator(tx, annotator)
@@ -45,7 +45,7 @@ pub async fn assign_next(tx: &mut Tx, annotator: AnnotatorId) -> Result<Next> {
     }
     let choices = store::assigning::choices(tx, annotator).await?;
     for choice in choices.iter().filter(|choice| choice.has_work) {
-        match assign_in(tx, choice.id, annotator).await {
+        match assign_in(tx, choice.id, annotator, Some(job)).await {
             Ok(id) => return Ok(Next::Assigned(id)),
             // Someone else took the last of it.
             Err(Error::Conflict(_)) => {}
@@ -71,7 +71,12 @@ pub async fn resume_pending(tx: &mut Tx, annotator: AnnotatorId) -> Result<()> {
     Ok(())
 }
 
-async fn assign_in(tx: &mut Tx, workflow: WorkflowId, annotator: AnnotatorId) -> Result<AssignmentId> {
+async fn assign_in(
+    tx: &mut Tx,
+    workflow: WorkflowId,
+    annotator: AnnotatorId,
+    job: Option<JobRef>,
+) -> Result<AssignmentId> {
     let lock = lock_in(tx, Key::Workflow(workflow.0)).await?;
     let from = store::assigning::workflow(tx, workflow).await?.ok_or(Error::NotFound("Workflow"))?;
     let to = store::assigning::annotator(tx, annotator).await?.ok_or(Error::NotFound("Annotator"))?;
@@ -97,7 +102,7 @@ async fn assign_in(tx: &mut Tx, workflow: WorkflowId, annotator: AnnotatorId) ->
     if tasks.is_empty() {
         return Err(Error::Conflict("No images available for assignment".into()));
     }
-    let id = store::assignments::create(tx, workflow, annotator, &tasks).await?;
+    let id = store::assignments::create(tx, workflow, annotator, &tasks, job).await?;
     tx.enqueue(&InjectGold { assignment_id: id }).await?;
     Ok(id)
 }

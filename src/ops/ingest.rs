@@ -77,8 +77,11 @@ async fn ingest_one(
         annotations::mark_deleted(tx, annotator, event.annotation_id).await?;
     }
     let settled = annotations::settle(tx, task).await?;
-    // An answer that was changed or taken back is scored again too.
-    if settled.is_gold && [settled.before, settled.after].contains(&AssignmentTaskState::Done) {
+    // An answer that was changed or taken back is scored again too, and a skip is counted.
+    let was_or_is_answered = [settled.before, settled.after]
+        .iter()
+        .any(|state| matches!(state, AssignmentTaskState::Done | AssignmentTaskState::Skipped));
+    if settled.is_gold && was_or_is_answered {
         tx.enqueue(&ScoreGold { assignment_task_id: task }).await?;
     }
     if settled.is_batch_over {

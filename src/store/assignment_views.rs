@@ -91,10 +91,15 @@ pub struct GoldResult {
     #[schema(value_type = i64)]
     pub gold_task_id: GoldTaskId,
     pub gold_task_name: Option<String>,
-    /// 0 to 1.
-    pub score: f64,
+    /// 0 to 1; null when it was skipped.
+    pub score: Option<f64>,
+    /// The annotator skipped it: no score, and in no average.
+    pub skipped: bool,
+    /// Why: by control, what was matched, missing and extra.
     #[schema(value_type = Object)]
     pub details: Value,
+    /// The job that scored it.
+    pub job_id: Option<i64>,
     #[serde(serialize_with = "time::millis")]
     pub evaluated_at: DateTime<Utc>,
 }
@@ -176,8 +181,8 @@ pub async fn gold_results(db: &mut PgConnection, id: AssignmentId) -> sqlx::Resu
     sqlx::query_as!(
         GoldResult,
         r#"SELECT gold_results.id, assignment_task_id AS "assignment_task_id: AssignmentTaskId",
-                  gold_task_id AS "gold_task_id: GoldTaskId", name AS gold_task_name, score, details,
-                  evaluated_at
+                  gold_task_id AS "gold_task_id: GoldTaskId", name AS gold_task_name, score, skipped,
+                  details, job_id, evaluated_at
            FROM gold_results JOIN gold_tasks ON gold_tasks.id = gold_task_id
            WHERE assignment_id = $1 ORDER BY gold_results.id"#,
         id.0
@@ -211,7 +216,7 @@ pub async fn cancel(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<boo
         return Ok(false);
     }
     let freed = sqlx::query_scalar!(
-        "UPDATE assignment_tasks SET state = 'released'
+        "UPDATE assignment_tasks SET state = 'released', released_at = now()
          WHERE assignment_id = $1 AND state = 'open' RETURNING task_id",
         id.0
     )

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::{
-    AnnotatorId, AssignmentId, AssignmentStatus, AssignmentTaskId, GoldTaskId, LabelingConfigId, TaskId,
+    AnnotatorId, AssignmentId, AssignmentStatus, AssignmentTaskId, GoldTaskId, JobRef, LabelingConfigId, TaskId,
     WorkflowId,
 };
 
@@ -40,20 +40,22 @@ pub async fn get(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<Option
     .await
 }
 
-/// A new pending assignment that holds these tasks, in this order.
+/// A new pending assignment that holds these tasks, in this order. `job`: none when a person asked for it.
 pub async fn create(
     db: &mut PgConnection,
     workflow: WorkflowId,
     annotator: AnnotatorId,
     tasks: &[TaskId],
+    job: Option<JobRef>,
 ) -> sqlx::Result<AssignmentId> {
     let ids: Vec<i64> = tasks.iter().map(|task| task.0).collect();
     let id = sqlx::query_scalar!(
-        r#"INSERT INTO assignments (workflow_id, annotator_id, task_count)
-           VALUES ($1, $2, cardinality($3::bigint[])) RETURNING id AS "id: AssignmentId""#,
+        r#"INSERT INTO assignments (workflow_id, annotator_id, task_count, assigned_by_job)
+           VALUES ($1, $2, cardinality($3::bigint[]), $4) RETURNING id AS "id: AssignmentId""#,
         workflow.0,
         annotator.0,
-        &ids
+        &ids,
+        job.map(|job| job.0)
     )
     .fetch_one(&mut *db)
     .await?;
@@ -100,13 +102,16 @@ pub async fn set_gold(
     gold: &[GoldTaskId],
     positions: &[i32],
     task_positions: &[i32],
+    job: JobRef,
 ) -> sqlx::Result<bool> {
     let gold_ids: Vec<i64> = gold.iter().map(|gold| gold.0).collect();
     let marked = sqlx::query!(
-        "UPDATE assignments SET gold_at = now(), gold_task_count = cardinality($2::bigint[]), updated_at = now()
+        "UPDATE assignments
+         SET gold_at = now(), gold_by_job = $3, gold_task_count = cardinality($2::bigint[]), updated_at = now()
          WHERE id = $1 AND status = 'pending' AND gold_at IS NULL",
         id.0,
-        &gold_ids
+        &gold_ids,
+        job.0
     )
     .execute(&mut *db)
     .await?;
@@ -197,11 +202,13 @@ pub async fn set_ls_tasks(
 }
 
 /// pending -> in_progress: the batch is in Label Studio, whole. False if it was not pending.
-pub async fn publish(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<bool> {
+pub async fn publish(db: &mut PgConnection, id: AssignmentId, job: JobRef) -> sqlx::Result<bool> {
     let published = sqlx::query!(
-        "UPDATE assignments SET status = 'in_progress', published_at = now(), updated_at = now()
+        "UPDATE assignments
+         SET status = 'in_progress', published_at = now(), published_by_job = $2, updated_at = now()
          WHERE id = $1 AND status = 'pending' AND gold_at IS NOT NULL AND ls_project_id IS NOT NULL",
-        id.0
+        id.0,
+        job.0
     )
     .execute(db)
     .await?;
@@ -239,16 +246,19 @@ pub async fn set_exported(
     key: &str,
     bytes: i64,
     sha256: &str,
+    job: JobRef,
 ) -> sqlx::Result<bool> {
     let set = sqlx::query!(
         "UPDATE assignments
-         SET export_key = $3, export_bytes = $4, export_sha256 = $5, exported_at = clock_timestamp()
+         SET export_key = $3, export_bytes = $4, export_sha256 = $5, exported_at = clock_timestamp(),
+             exported_by_job = $6
          WHERE id = $1 AND status = 'completed' AND updated_at = $2",
         id.0,
         version,
         key,
         bytes,
-        sha256
+        sha256,
+        job.0
     )
     .execute(db)
     .await?;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use crate::domain::{AnnotatorId, AssignmentTaskId, GoldTaskId, LabelingConfigId, batch::Candidate};
+use crate::domain::{AnnotatorId, AssignmentTaskId, GoldTaskId, JobRef, LabelingConfigId, batch::Candidate};
 
 /// The gold tasks of a labeling config, each with how often this annotator has met it.
 pub async fn candidates(
@@ -31,8 +31,9 @@ pub async fn candidates(
 #[derive(Debug)]
 pub struct Answer {
     pub expected: Value,
-    /// None: the annotation was taken back or is a skip.
     pub given: Option<Value>,
+    /// It stands as skipped. An answer beside a skip counts as the answer.
+    pub is_skipped: bool,
 }
 
 pub async fn answer(db: &mut PgConnection, task: AssignmentTaskId) -> sqlx::Result<Option<Answer>> {
@@ -41,7 +42,8 @@ pub async fn answer(db: &mut PgConnection, task: AssignmentTaskId) -> sqlx::Resu
         r#"SELECT expected_labels AS expected,
                   (SELECT payload -> 'result' FROM annotations
                    WHERE assignment_task_id = assignment_tasks.id AND deleted_at IS NULL AND NOT was_cancelled
-                   ORDER BY ls_updated_at DESC LIMIT 1) AS given
+                   ORDER BY ls_updated_at DESC LIMIT 1) AS given,
+                  state = 'skipped' AS "is_skipped!"
            FROM assignment_tasks JOIN gold_tasks ON gold_tasks.id = gold_task_id
            WHERE assignment_tasks.id = $1
            FOR UPDATE OF assignment_tasks"#,
@@ -51,24 +53,28 @@ pub async fn answer(db: &mut PgConnection, task: AssignmentTaskId) -> sqlx::Resu
     .await
 }
 
-/// Keeps the score of the newest answer.
+/// Keeps the score of the newest answer; none: it was skipped.
 pub async fn set_score(
     db: &mut PgConnection,
     task: AssignmentTaskId,
-    score: f64,
+    score: Option<f64>,
     details: &Value,
+    job: JobRef,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO gold_results (assignment_task_id, assignment_id, annotator_id, gold_task_id, score, details)
-         SELECT assignment_tasks.id, assignment_id, annotator_id, gold_task_id, $2, $3
+        "INSERT INTO gold_results
+             (assignment_task_id, assignment_id, annotator_id, gold_task_id, score, skipped, details, job_id)
+         SELECT assignment_tasks.id, assignment_id, annotator_id, gold_task_id, $2, $2::double precision IS NULL, $3, $4
          FROM assignment_tasks JOIN assignments ON assignments.id = assignment_id
          WHERE assignment_tasks.id = $1 AND gold_task_id IS NOT NULL
          ON CONFLICT ON CONSTRAINT gold_results_assignment_task_id_key DO UPDATE
-         SET score = excluded.score, details = excluded.details, evaluated_at = now()
+         SET score = excluded.score, skipped = excluded.skipped, details = excluded.details,
+             job_id = excluded.job_id, evaluated_at = now()
          WHERE (gold_results.score, gold_results.details) IS DISTINCT FROM (excluded.score, excluded.details)",
         task.0,
         score,
-        details
+        details,
+        job.0
     )
     .execute(db)
     .await?;

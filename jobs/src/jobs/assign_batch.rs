@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use labelfleet::{
+    domain::JobRef,
     ops::{
         assign::{Next, assign_next, resume_pending},
         jobs::AssignBatch,
@@ -17,7 +18,7 @@ impl Run<Deps> for AssignBatch {
     async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
         let mut tx = deps.queue.begin().await.or_retry()?;
         resume_pending(&mut tx, self.annotator_id).await.or_retry()?;
-        let outcome = match assign_next(&mut tx, self.annotator_id).await.or_retry()? {
+        let outcome = match assign_next(&mut tx, self.annotator_id, JobRef(context.id.0)).await.or_retry()? {
             Next::Assigned(id) => json!({"assignmentId": id}),
             Next::NotNow => json!("has a batch, or is not active"),
             Next::NoWork => json!("no work: looking again at the sources"),

@@ -10,7 +10,7 @@ use anyhow::Context;
 use aws_sdk_s3::{error::DisplayErrorContext, primitives::ByteStream};
 use futures::TryStreamExt;
 use labelfleet::{
-    domain::AssignmentId,
+    domain::{AssignmentId, JobRef},
     lock::{Key, LockError, Session},
     ops::jobs::ExportAssignment,
     queue::{JobContext, JobError, JobResult, OrRetry, Run},
@@ -60,7 +60,8 @@ async fn export(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResul
         })?;
 
     let mut tx = deps.queue.begin().await.or_retry()?;
-    if !store::assignments::set_exported(&mut tx, id, target.version, &key, file.bytes, &file.sha256)
+    let job = JobRef(context.id.0);
+    if !store::assignments::set_exported(&mut tx, id, target.version, &key, file.bytes, &file.sha256, job)
         .await
         .or_retry()?
     {

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use labelfleet::{
-    domain::batch::{choose_gold, gold_count, gold_positions},
+    domain::{
+        JobRef,
+        batch::{choose_gold, gold_count, gold_positions},
+    },
     ops::jobs::{InjectGold, PublishAssignment},
     queue::{JobContext, JobResult, OrRetry, Run, Tx},
     store,
@@ -15,7 +18,7 @@ use crate::Deps;
 impl Run<Deps> for InjectGold {
     async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
         let mut tx = deps.queue.begin().await.or_retry()?;
-        mix_in(&mut tx, self).await.or_retry()?;
+        mix_in(&mut tx, self, JobRef(context.id.0)).await.or_retry()?;
         tx.enqueue(&PublishAssignment { assignment_id: self.assignment_id }).await.or_retry()?;
         context.finish_in(&mut tx, Value::Null).await.or_retry()?;
         tx.commit().await.or_retry()?;
@@ -23,9 +26,9 @@ impl Run<Deps> for InjectGold {
     }
 }
 
-async fn mix_in(tx: &mut Tx, job: InjectGold) -> sqlx::Result<()> {
+async fn mix_in(tx: &mut Tx, args: InjectGold, job: JobRef) -> sqlx::Result<()> {
     // None: the assignment has its gold, or is over.
-    let Some(plan) = store::assignments::gold_plan(tx, job.assignment_id).await? else { return Ok(()) };
+    let Some(plan) = store::assignments::gold_plan(tx, args.assignment_id).await? else { return Ok(()) };
     let tasks = usize::try_from(plan.task_count).unwrap_or(0);
     let wanted = gold_count(tasks, plan.rate);
     let candidates = match plan.labeling_config_id {
@@ -40,7 +43,7 @@ async fn mix_in(tx: &mut Tx, job: InjectGold) -> sqlx::Result<()> {
     };
     let others = (0..tasks + gold.len()).filter(|position| positions.binary_search(position).is_err());
     let (others, positions) = (integers(others), integers(positions.iter().copied()));
-    store::assignments::set_gold(tx, job.assignment_id, &gold, &positions, &others).await?;
+    store::assignments::set_gold(tx, args.assignment_id, &gold, &positions, &others, job).await?;
     Ok(())
 }
 

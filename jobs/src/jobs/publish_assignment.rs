@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use futures::TryStreamExt;
 use labelfleet::{
-    domain::{AnnotatorStatus, AssignmentId, event::token_in, source::image_field},
+    domain::{AnnotatorStatus, AssignmentId, JobRef, event::token_in, source::image_field},
     lock::{Key, LockError, Session},
     ops::{ingest::finish_if_done, jobs::PublishAssignment},
     queue::{JobContext, JobError, JobResult, OrDiscard, OrRetry, Run},
@@ -80,7 +80,7 @@ async fn publish(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResu
 
     let (tokens, ls_ids): (Vec<Uuid>, Vec<i64>) = known.into_iter().unzip();
     let mut tx = deps.queue.begin().await.or_retry()?;
-    store::assignments::publish(&mut tx, id).await.or_retry()?;
+    store::assignments::publish(&mut tx, id, JobRef(context.id.0)).await.or_retry()?;
     store::assignments::set_ls_tasks(&mut tx, id, &tokens, &ls_ids).await.or_retry()?;
     // Someone quick may have done it all before we got here.
     finish_if_done(&mut tx, id, batch.annotator_id).await.or_retry()?;

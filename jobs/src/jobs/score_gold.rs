@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use labelfleet::{
-    domain::scoring,
+    domain::{JobRef, scoring},
     ops::jobs::ScoreGold,
     queue::{JobContext, JobResult, OrDiscard, OrRetry, Run},
     store,
@@ -18,15 +18,17 @@ impl Run<Deps> for ScoreGold {
         let mut tx = deps.queue.begin().await.or_retry()?;
         let answer = store::gold::answer(&mut tx, self.assignment_task_id).await.or_retry()?;
         let answer = answer.context("no gold task stands at this place of a batch").or_discard()?;
+        let (task, job) = (self.assignment_task_id, JobRef(context.id.0));
         match answer.given {
             Some(given) => {
                 let score = scoring::score(regions(&answer.expected), regions(&given));
                 let details = json!({"controls": score.controls});
-                store::gold::set_score(&mut tx, self.assignment_task_id, score.score, &details)
-                    .await
-                    .or_retry()?;
+                store::gold::set_score(&mut tx, task, Some(score.score), &details, job).await.or_retry()?;
             }
-            None => store::gold::remove_score(&mut tx, self.assignment_task_id).await.or_retry()?,
+            None if answer.is_skipped => {
+                store::gold::set_score(&mut tx, task, None, &json!({}), job).await.or_retry()?;
+            }
+            None => store::gold::remove_score(&mut tx, task).await.or_retry()?,
         }
         context.finish_in(&mut tx, Value::Null).await.or_retry()?;
         tx.commit().await.or_retry()?;
