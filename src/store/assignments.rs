@@ -5,8 +5,8 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::{
-    AnnotatorId, AssignmentId, AssignmentStatus, AssignmentTaskId, GoldTaskId, JobRef, LabelingConfigId, TaskId,
-    WorkflowId,
+    AnnotatorId, AssignmentId, AssignmentStatus, AssignmentTaskId, GoldTaskId, JobRef, LabelingConfigId,
+    TaskId, WorkflowId,
 };
 
 /// What the jobs need to know of an assignment.
