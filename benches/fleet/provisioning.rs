@@ -15,7 +15,7 @@ use labelfleet::{
     store::{assignments, instances},
     up::label_studio,
 };
-use labelfleet_jobs::{Deps, instance, label_studio::Client, runtime::InstanceSpec};
+use labelfleet_jobs::{Deps, instance, label_studio::Client};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
@@ -123,12 +123,11 @@ async fn own_start(deps: &Deps) -> anyhow::Result<f64> {
     let fleet = &deps.config.instances.fleet;
     let database = server.ensure_clone(lock.held(), fleet, id, &version, &password).await?;
     lock.release().await;
-    let mut env = instance::database_env(deps, &server, &database, &database, &password);
-    env.extend(instance::owner_env(deps, &owner));
+    let spec = instance::spec(deps, &server, &owner, &database, &password);
     let token = deps.secrets.label_studio_token(id, owner.secret_version);
 
     let begun = Instant::now();
-    deps.runtime.ensure_running(&InstanceSpec { annotator: id, env }).await?;
+    deps.runtime.ensure_running(&spec).await?;
     loop {
         let instance = deps.runtime.get(id).await?.filter(|instance| instance.running);
         let instance = instance.context("Label Studio ended while starting")?;

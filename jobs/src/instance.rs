@@ -16,7 +16,10 @@ use labelfleet::{
 use serde_json::json;
 use url::{Host, Url};
 
-use crate::{Deps, runtime::Runtime};
+use crate::{
+    Deps,
+    runtime::{InstanceSpec, Runtime},
+};
 
 /// How long another job of the same annotator is waited for before the worker's slot is given back.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -117,8 +120,21 @@ pub fn database_env(
     ])
 }
 
+/// What the annotator's instance is to be, its database being there. The role has the database's name.
+pub fn spec(deps: &Deps, server: &Server, owner: &Owner, database: &str, password: &str) -> InstanceSpec {
+    let mut env = database_env(deps, server, database, database, password);
+    env.extend(owner_env(deps, owner));
+    let domain = deps.config.instances.domain.as_deref();
+    let host = owner.subdomain.as_deref().zip(domain).map(|(subdomain, domain)| {
+        // People may reach the router by a port, which is no part of the name.
+        let domain = domain.split_once(':').map_or(domain, |(name, _)| name);
+        format!("{subdomain}.{domain}")
+    });
+    InstanceSpec { annotator: owner.id, env, host }
+}
+
 /// What makes a Label Studio this annotator's.
-pub fn owner_env(deps: &Deps, owner: &Owner) -> BTreeMap<String, String> {
+fn owner_env(deps: &Deps, owner: &Owner) -> BTreeMap<String, String> {
     let (id, version) = (owner.id, owner.secret_version);
     let mut all = env([
         ("LABEL_STUDIO_USERNAME", owner.email.as_str()),

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     Deps, instance,
     label_studio::{Client, User},
-    runtime::{Address, InstanceSpec},
+    runtime::Address,
     template,
 };
 
@@ -70,10 +70,8 @@ async fn provision(deps: &Deps, lock: &Held, context: &JobContext, id: Annotator
         .context("making the annotator's database")
         .or_retry()?;
 
-    // The role has the database's name.
-    let mut env = instance::database_env(deps, &server, &database, &database, &password);
-    env.extend(instance::owner_env(deps, &owner));
-    let instance = deps.runtime.ensure_running(&InstanceSpec { annotator: id, env }).await.or_retry()?;
+    let spec = instance::spec(deps, &server, &owner, &database, &password);
+    let instance = deps.runtime.ensure_running(&spec).await.or_retry()?;
 
     let token = deps.secrets.label_studio_token(id, owner.secret_version);
     let Some((address, user)) = wait_until_it_serves(deps, &owner, &token).await? else {

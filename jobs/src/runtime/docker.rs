@@ -108,16 +108,22 @@ impl Docker {
     }
 
     fn body(&self, spec: &InstanceSpec, name: String) -> ContainerCreateBody {
-        let labels = [
-            (OWNER, self.fleet.owner().to_owned()),
-            (ANNOTATOR, spec.annotator.to_string()),
-            (SPEC, spec.digest()),
-        ];
+        let mut labels = HashMap::from([
+            (OWNER.to_owned(), self.fleet.owner().to_owned()),
+            (ANNOTATOR.to_owned(), spec.annotator.to_string()),
+            (SPEC.to_owned(), spec.digest()),
+        ]);
+        if let Some(host) = &spec.host {
+            // Traefik's words: https://doc.traefik.io/traefik/routing/providers/docker/
+            labels.insert(format!("traefik.http.routers.{name}.rule"), format!("Host(`{host}`)"));
+            let port = format!("traefik.http.services.{name}.loadbalancer.server.port");
+            labels.insert(port, PORT.to_string());
+        }
         let published = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(String::new()) };
         ContainerCreateBody {
             image: Some(self.image.clone()),
             env: Some(env_list(&spec.env)),
-            labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
+            labels: Some(labels),
             host_config: Some(HostConfig {
                 port_bindings: self
                     .network

@@ -28,14 +28,17 @@ pub struct InstanceSpec {
     pub annotator: AnnotatorId,
     /// Environment of Label Studio, secrets included: never logged.
     pub env: BTreeMap<String, String>,
+    /// `alice.fleet.example.com`: by which a router serves it, where one stands before the instances.
+    pub host: Option<String>,
 }
 
 impl InstanceSpec {
-    /// Changes with anything in the environment, and tells nothing of it. An instance that was started with
+    /// Changes with anything in it, and tells nothing of it. An instance that was started with
     /// another one is replaced.
     fn digest(&self) -> String {
         let mut hash = Sha256::new();
-        for (name, value) in &self.env {
+        let host = self.host.as_ref().map(|host| ("host", host));
+        for (name, value) in self.env.iter().map(|(name, value)| (name.as_str(), value)).chain(host) {
             hash.update(name);
             hash.update([0]);
             hash.update(value);

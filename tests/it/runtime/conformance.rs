@@ -29,6 +29,28 @@ async fn docker_containers_conform() {
     }
 }
 
+/// Traefik reads from the labels under which name it serves a container.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_finds_a_container_by_the_annotators_subdomain() {
+    let Some(fleet) = Fleet::docker().await else { return };
+    let id = fleet.annotator(AnnotatorStatus::Starting).await;
+    let spec = spec(&fleet, id).await;
+    let name = fleet.deps.runtime.ensure_running(&spec).await.expect("it starts").name;
+    let subdomain: String = sqlx::query_scalar("SELECT subdomain FROM annotators WHERE id = $1")
+        .bind(id.0)
+        .fetch_one(&fleet.database.pool)
+        .await
+        .expect("its subdomain");
+    let engine = bollard::Docker::connect_with_defaults().expect("an engine");
+    let container = engine.inspect_container(&name, None).await.expect("the container");
+    let labels = container.config.and_then(|config| config.labels).expect("labels");
+    let rule = labels.get(&format!("traefik.http.routers.{name}.rule")).map(String::as_str);
+    assert_eq!(rule, Some(format!("Host(`{subdomain}.fleet.localhost`)").as_str()));
+    let port = labels.get(&format!("traefik.http.services.{name}.loadbalancer.server.port"));
+    assert_eq!(port.map(String::as_str), Some("8080"));
+    fleet.tear_down().await;
+}
+
 async fn conforms(fleet: Fleet) {
     let runtime = &*fleet.deps.runtime;
     let id = fleet.annotator(AnnotatorStatus::Starting).await;
@@ -132,7 +154,5 @@ async fn spec(fleet: &Fleet, id: AnnotatorId) -> InstanceSpec {
     let owner = instances::owner(&mut db, id).await.expect("a query").expect("the annotator is there");
     let server = instance::server(&fleet.deps).expect("a server");
     let password = fleet.deps.secrets.database_password(id, owner.secret_version);
-    let mut env = instance::database_env(&fleet.deps, &server, &database, &database, &password);
-    env.extend(instance::owner_env(&fleet.deps, &owner));
-    InstanceSpec { annotator: id, env }
+    instance::spec(&fleet.deps, &server, &owner, &database, &password)
 }

@@ -50,6 +50,7 @@ impl Fleet {
         let settings = [
             ("ORCHESTRATOR_BACKEND".to_owned(), "docker".to_owned()),
             ("INSTANCE_DATABASE_HOST".to_owned(), format!("host.docker.internal:{}", relay.port)),
+            ("INSTANCE_DOMAIN".to_owned(), "fleet.localhost:8080".to_owned()),
         ];
         let mut fleet = Self::with(settings).await;
         fleet._relay = Some(relay);
@@ -86,12 +87,12 @@ impl Fleet {
 
     /// An annotator in this status, without the use cases that usually bring one there.
     pub async fn annotator(&self, status: AnnotatorStatus) -> AnnotatorId {
-        let email = format!("{}@example.com", Uuid::new_v4().simple());
+        let name = Uuid::new_v4().simple().to_string();
         sqlx::query_scalar(
             "INSERT INTO annotators (name, email, status, subdomain, status_reason)
-             VALUES ('Ann', $1, $2, $1, 'test') RETURNING id",
+             VALUES ('Ann', $1 || '@example.com', $2, $1, 'test') RETURNING id",
         )
-        .bind(email)
+        .bind(name)
         .bind(status.as_str())
         .fetch_one(&self.database.pool)
         .await
