@@ -39,6 +39,9 @@ id! {
     AssignmentId,
     /// A task or gold task inside an assignment.
     AssignmentTaskId,
+    /// An annotation as Label Studio gave it.
+    AnnotationId,
+    RejectionId,
     UserId,
     /// A job of the engine, as rows of labeling name the one that wrote them. Nothing is looked up by it.
     JobRef,

@@ -86,7 +86,17 @@ states! {
     }
     /// open -> done | skipped (and back when the annotation is deleted); open -> released.
     AssignmentTaskState { Open = "open", Done = "done", Skipped = "skipped", Released = "released" }
-    TaskStatus { Available = "available", Assigned = "assigned", Completed = "completed", Skipped = "skipped" }
+    /// available -> assigned -> completed | skipped (and back); available <-> withdrawn, when what it was made from is
+    /// taken back; completed <-> escalated, when it was rejected more often than its workflow allows.
+    TaskStatus {
+        Available = "available", Assigned = "assigned", Completed = "completed", Skipped = "skipped",
+        Withdrawn = "withdrawn", Escalated = "escalated",
+    }
+    /// pending -> routed | escalated; any -> withdrawn, when the review is taken back, -> pending, when it is renewed.
+    RejectionStatus {
+        Pending = "pending", Routed = "routed", Escalated = "escalated", Withdrawn = "withdrawn",
+    }
+    ReviewDecision { Accept = "accept", Reject = "reject" }
     RejectionMode { None = "none", Archive = "archive", RouteToWorkflow = "route_to_workflow" }
     Difficulty { Easy = "easy", Medium = "medium", Hard = "hard" }
     UserRole { Admin = "admin", Operator = "operator", Viewer = "viewer" }

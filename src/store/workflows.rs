@@ -69,7 +69,7 @@ async fn select(db: &mut PgConnection, id: Option<WorkflowId>, page: Page) -> sq
                SELECT * FROM workflows WHERE $1::bigint IS NULL OR id = $1 ORDER BY id LIMIT $2 OFFSET $3
            ), totals AS (
                SELECT workflow_id, count(*) FILTER (WHERE status = 'available') AS available,
-                      count(*) FILTER (WHERE status <> 'available') AS assigned
+                      count(*) FILTER (WHERE status NOT IN ('available', 'withdrawn')) AS assigned
                FROM tasks WHERE workflow_id IN (SELECT id FROM page) GROUP BY workflow_id
            )
            SELECT page.id AS "id: WorkflowId", page.name, page.role_id AS "role_id: RoleId",
