@@ -3,6 +3,7 @@
 
 mod api;
 mod jobs;
+mod keys;
 mod migrate;
 mod openapi;
 
@@ -41,6 +42,8 @@ enum Command {
     Migrate(migrate::Args),
     /// Look at background jobs, retry or cancel them.
     Jobs(jobs::Args),
+    /// Make, list and revoke API keys.
+    Keys(keys::Args),
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -55,6 +58,7 @@ pub async fn run() -> ExitCode {
         Command::Services(args) => up::services(&args).await,
         Command::Migrate(args) => migrate::run(args).await.map(success),
         Command::Jobs(args) => jobs::run(args).await.map(success),
+        Command::Keys(args) => keys::run(args).await.map(success),
         Command::Openapi => openapi::run().map(success),
     };
     done.unwrap_or_else(|error| {

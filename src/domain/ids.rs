@@ -43,6 +43,7 @@ id! {
     AnnotationId,
     RejectionId,
     UserId,
+    ApiKeyId,
     /// A job of the engine, as rows of labeling name the one that wrote them. Nothing is looked up by it.
     JobRef,
 }

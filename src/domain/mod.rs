@@ -2,12 +2,14 @@
 //!
 //! - [`ids`], [`states`]: row ids and states as types
 //! - [`secrets`]: what is derived from `SECRET_KEY`
+//! - [`access`]: who may do what, and what an API key looks like
 //! - [`batch`]: how much gold a batch gets, which, and where
 //! - [`scoring`]: an annotation held against a gold task's expected result
 //! - [`event`]: what Label Studio tells us of annotations
 //! - [`fields`]: what callers may say of a resource; [`check`]: the rules' vocabulary; [`time`]: how times are written
 //! - [`source`]: which S3 objects are images, and what a task shows
 
+pub mod access;
 pub mod batch;
 pub mod check;
 pub mod event;
@@ -20,6 +22,7 @@ pub mod source;
 pub mod states;
 pub mod time;
 
+pub use access::{ApiKey, Caller};
 pub use fleet::FleetName;
 pub use ids::*;
 pub use secrets::Secrets;

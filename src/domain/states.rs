@@ -59,6 +59,12 @@ macro_rules! states {
             }
         }
 
+        impl sqlx::postgres::PgHasArrayType for $name {
+            fn array_type_info() -> sqlx::postgres::PgTypeInfo {
+                <&str as sqlx::postgres::PgHasArrayType>::array_type_info()
+            }
+        }
+
         impl sqlx::Decode<'_, sqlx::Postgres> for $name {
             fn decode(value: sqlx::postgres::PgValueRef<'_>) -> Result<Self, sqlx::error::BoxDynError> {
                 Ok(<&str as sqlx::Decode<sqlx::Postgres>>::decode(value)?.parse()?)
@@ -100,6 +106,8 @@ states! {
     RejectionMode { None = "none", Archive = "archive", RouteToWorkflow = "route_to_workflow" }
     Difficulty { Easy = "easy", Medium = "medium", Hard = "hard" }
     UserRole { Admin = "admin", Operator = "operator", Viewer = "viewer" }
+    /// What a caller may do. A ladder: each opens what those before it do, and more.
+    Scope { Read = "read", Write = "write", Admin = "admin" }
     AnnotationAction { Created = "created", Updated = "updated", Deleted = "deleted" }
     EventSource { Webhook = "webhook", Reconcile = "reconcile" }
 }

@@ -1,6 +1,7 @@
 //! `/api/annotators`
 
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderMap, StatusCode},
 };
@@ -15,7 +16,7 @@ use super::{
     page::{PageParams, Paginated},
 };
 use crate::{
-    domain::{AnnotatorId, AnnotatorStatus, fields::AnnotatorFields},
+    domain::{AnnotatorId, AnnotatorStatus, Caller, Scope, fields::AnnotatorFields},
     ops::{self, Error, input::AnnotatorChanges},
     store::{
         self, Page,
@@ -48,9 +49,21 @@ struct AnnotatorDetail {
 /// List annotators.
 #[utoipa::path(get, path = "/api/annotators", tag = "annotators", params(PageParams),
     responses((status = 200, body = Paginated<Annotator>), BadRequest))]
-async fn list_annotators(State(state): State<AppState>, page: Page) -> ApiResult<Json<Paginated<Annotator>>> {
-    let annotators = store::annotators::list(&mut *state.db().await?, page).await?;
+async fn list_annotators(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    page: Page,
+) -> ApiResult<Json<Paginated<Annotator>>> {
+    let mut annotators = store::annotators::list(&mut *state.db().await?, page).await?;
+    annotators.rows.iter_mut().for_each(|annotator| hide_token(annotator, &caller));
     Ok(Json(Paginated::new(page, annotators)))
+}
+
+/// The token opens all of the annotator's Label Studio, so who may only read is not told it.
+fn hide_token(annotator: &mut Annotator, caller: &Caller) {
+    if !caller.scope.opens(Scope::Write) {
+        annotator.api_token = None;
+    }
 }
 
 /// Create an annotator.
@@ -68,10 +81,12 @@ async fn create_annotator(
     responses((status = 200, body = AnnotatorDetail), BadRequest, NotFound))]
 async fn get_annotator(
     State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
     Id(id): Id<AnnotatorId>,
 ) -> ApiResult<Json<AnnotatorDetail>> {
     let mut db = state.db().await?;
-    let annotator = store::annotators::get(&mut db, id).await?.ok_or(Error::NotFound("Annotator"))?;
+    let mut annotator = store::annotators::get(&mut db, id).await?.ok_or(Error::NotFound("Annotator"))?;
+    hide_token(&mut annotator, &caller);
     let theirs = Filter { annotator: Some(id), ..Filter::default() };
     let assignments = store::assignment_views::list(&mut db, theirs, NESTED).await?.rows;
     Ok(Json(AnnotatorDetail { annotator, assignments }))
@@ -188,9 +203,11 @@ pub async fn report_token(
     State(state): State<AppState>,
     Id(id): Id<AnnotatorId>,
     headers: HeaderMap,
-    Json(input): Json<TokenInput>,
+    input: ApiResult<Json<TokenInput>>,
 ) -> ApiResult<Json<Done>> {
     let secret = headers.get("x-webhook-secret").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    ops::annotators::report_token(&state.queue, &state.secrets, id, secret, &input.token).await?;
+    // Before anything is said of the body.
+    ops::annotator_secret::check(&mut *state.db().await?, &state.secrets, id, secret).await?;
+    ops::annotators::report_token(&state.queue, id, &input?.0.token).await?;
     Ok(Json(Done::SUCCESS))
 }

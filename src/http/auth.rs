@@ -1,4 +1,4 @@
-//! Who is asking: the cookie login as NextAuth's clients know it, and the door before all closed routes.
+//! The cookie login, as NextAuth's clients know it.
 //!
 //! The CSRF token is submitted twice, as a form field and as a cookie, and only we can have made it. A client
 //! that keeps no cookie before it has a session (curl with `-c` alone) may do without the cookie, unless it is
@@ -6,12 +6,11 @@
 //! somebody else's form.
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{COOKIE, LOCATION, ORIGIN, SET_COOKIE},
     },
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
@@ -150,24 +149,6 @@ pub async fn get_session(State(state): State<AppState>, headers: HeaderMap) -> A
     }))
 }
 
-/// The door: lets a request with a valid session through.
-pub async fn require_session(
-    State(state): State<AppState>,
-    request: Request,
-    next: Next,
-) -> ApiResult<Response> {
-    let user = match Cookies::new(&state).session(request.headers()) {
-        Some(token) => ops::auth::session(&state.queue, &token).await?,
-        None => None,
-    };
-    if user.is_none() {
-        return Err(
-            Error::Unauthorized("Unauthorized: log in first, the session is missing or invalid").into()
-        );
-    }
-    Ok(next.run(request).await)
-}
-
 fn check_csrf(state: &AppState, headers: &HeaderMap, shown: &str) -> Result<(), Error> {
     let held = match Cookies::new(state).csrf(headers) {
         Some(cookie) => cookie == shown,
@@ -196,12 +177,12 @@ fn is_ours(public_url: &str, url: &str) -> bool {
 }
 
 /// The cookies' names and attributes, which depend on whether people reach us by https.
-struct Cookies {
+pub(super) struct Cookies {
     secure: bool,
 }
 
 impl Cookies {
-    fn new(state: &AppState) -> Self {
+    pub(super) fn new(state: &AppState) -> Self {
         Self { secure: state.config.public_url.starts_with("https://") }
     }
 
@@ -213,7 +194,7 @@ impl Cookies {
         if self.secure { format!("__Host-{CSRF_COOKIE}") } else { CSRF_COOKIE.to_owned() }
     }
 
-    fn session(&self, headers: &HeaderMap) -> Option<String> {
+    pub(super) fn session(&self, headers: &HeaderMap) -> Option<String> {
         cookie(headers, &self.session_name())
     }
 

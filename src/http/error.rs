@@ -4,7 +4,10 @@
 //! whole chain of causes, and told without it.
 
 use axum::{
-    http::{HeaderValue, StatusCode, header::RETRY_AFTER},
+    http::{
+        HeaderValue, StatusCode,
+        header::{RETRY_AFTER, WWW_AUTHENTICATE},
+    },
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -46,6 +49,10 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = ErrorBody { error: self.message, details: self.details };
         let mut response = (self.status, axum::Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 wants a scheme named; `Basic` would have browsers ask for a password.
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.retry_after_secs {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -60,6 +67,7 @@ impl<E: Into<ops::Error>> From<E> for ApiError {
         let status = match &error {
             ops::Error::Invalid(_) | ops::Error::Refused(_) => StatusCode::BAD_REQUEST,
             ops::Error::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            ops::Error::Forbidden(_) => StatusCode::FORBIDDEN,
             ops::Error::NotFound(_) => StatusCode::NOT_FOUND,
             ops::Error::Conflict(_) => StatusCode::CONFLICT,
             ops::Error::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,

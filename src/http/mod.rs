@@ -4,9 +4,10 @@
 //! - [`error`]: the one envelope of failures; [`extract`], [`page`]: what comes in, checked
 //! - [`observe`], [`metrics`]: what happens around every request
 //! - [`openapi`]: the document, generated from the handlers
-//! - [`auth`]: who is asking; the rest: a resource each
+//! - [`door`]: who is asking and what they may; [`auth`]: the login; the rest: a resource each
 //!
-//! Routes are closed unless they are listed in [`open_routes`].
+//! Routes are closed unless they are listed in [`open_routes`], and for administrators only if they are listed
+//! in [`admin_routes`].
 
 use std::{future::IntoFuture, sync::Arc, time::Duration};
 
@@ -21,15 +22,22 @@ use utoipa_axum::{
     routes,
 };
 
-use crate::{config::Config, domain::Secrets, queue, s3::S3};
+use crate::{
+    config::Config,
+    domain::{Scope, Secrets},
+    queue,
+    s3::S3,
+};
 
 mod annotators;
 mod assignments;
 mod auth;
+mod door;
 mod error;
 mod extract;
 mod gold_tasks;
 mod images;
+mod keys;
 mod labeling_configs;
 mod metrics;
 mod observe;
@@ -39,6 +47,7 @@ mod reconcile;
 mod roles;
 mod settings;
 mod system;
+mod users;
 mod webhook;
 mod workflows;
 
@@ -104,7 +113,7 @@ fn open_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(annotators::report_token))
 }
 
-/// For those with a session.
+/// For whoever may read or, for all methods but `GET`, write.
 fn closed_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(roles::routes())
@@ -117,9 +126,18 @@ fn closed_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(reconcile::run_reconcile))
 }
 
+/// For administrators.
+fn admin_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().merge(users::routes()).merge(keys::routes()).merge(settings::admin_routes())
+}
+
 /// The OpenAPI document of [`router`].
 pub fn document() -> utoipa::openapi::OpenApi {
-    let mut document = open_routes().merge(closed_routes()).into_openapi();
+    let mut closed = closed_routes().into_openapi();
+    openapi::guard(&mut closed, door::needed);
+    let mut admin = admin_routes().into_openapi();
+    openapi::guard(&mut admin, |_| Scope::Admin);
+    let mut document = open_routes().into_openapi().merge_from(closed).merge_from(admin);
     openapi::complete(&mut document);
     document
 }
@@ -127,10 +145,13 @@ pub fn document() -> utoipa::openapi::OpenApi {
 pub fn router(state: AppState) -> Router {
     metrics::recorder();
     let document = Json(Arc::new(document()));
-    let door = middleware::from_fn_with_state(state.clone(), auth::require_session);
-    let closed = Router::from(closed_routes()).route_layer(door);
+    let closed = Router::from(closed_routes())
+        .route_layer(middleware::from_fn_with_state(state.clone(), door::operators));
+    let admin = Router::from(admin_routes())
+        .route_layer(middleware::from_fn_with_state(state.clone(), door::administrators));
     Router::from(open_routes())
         .merge(closed)
+        .merge(admin)
         .route("/api/openapi.json", axum::routing::get(async move || document.clone()))
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "there is no such path"))
         .method_not_allowed_fallback(async || {

@@ -16,7 +16,11 @@ use crate::{
 };
 
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list_settings)).routes(routes!(get_setting, put_setting))
+    OpenApiRouter::new().routes(routes!(list_settings)).routes(routes!(get_setting))
+}
+
+pub fn admin_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(put_setting))
 }
 
 /// List settings.

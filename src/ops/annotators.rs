@@ -1,13 +1,13 @@
 //! Annotators: create, change, and what operators ask of their instances. The work itself is done by jobs.
 
 use super::{
-    Error, Result, annotator_secret, assignments,
+    Error, Result, assignments,
     input::AnnotatorChanges,
     jobs::{ProvisionInstance, RemoveInstance, StopInstance},
 };
 use crate::{
     domain::{
-        AnnotatorId, AnnotatorStatus, Secrets,
+        AnnotatorId, AnnotatorStatus,
         check::Checks,
         fields::{AnnotatorFields, Fields, subdomain_base},
     },
@@ -95,19 +95,12 @@ pub async fn delete(queue: &queue::Client, id: AnnotatorId) -> Result<()> {
     Ok(tx.commit().await?)
 }
 
-/// Takes the API token that an instance reports of itself, shown the annotator's webhook secret.
-pub async fn report_token(
-    queue: &queue::Client,
-    secrets: &Secrets,
-    id: AnnotatorId,
-    secret: &str,
-    token: &str,
-) -> Result<()> {
-    let mut db = queue.pool().acquire().await?;
-    annotator_secret::check(&mut db, secrets, id, secret).await?;
+/// Takes the API token that an instance reports of itself, once it has shown the annotator's secret.
+pub async fn report_token(queue: &queue::Client, id: AnnotatorId, token: &str) -> Result<()> {
     let mut checks = Checks::default();
     checks.text("token", token, 1..=1000);
     checks.done().map_err(Error::Invalid)?;
+    let mut db = queue.pool().acquire().await?;
     annotators::set_api_token(&mut db, id, token).await?;
     Ok(())
 }

@@ -1,4 +1,8 @@
-//! Who may come in: logins, sessions, and the administrator of the settings.
+//! Who may come in: the one check of whatever a caller shows, logins, sessions, and the administrator of the
+//! settings.
+//!
+//! Sessions and API keys are found by the SHA-256 of what is shown. Both have 256 random bits, so a plain hash
+//! is as good as a slow one, and looking it up in an index tells by its time nothing that would help to guess.
 
 use std::time::Duration;
 
@@ -8,9 +12,14 @@ use sha2::{Digest, Sha256};
 use super::{Error, Result, passwords};
 use crate::{
     config::Secret,
+    domain::{ApiKey, Caller, Scope},
     lock::{Key, lock_in},
     queue,
-    store::users::{self, SessionUser},
+    store::{
+        api_keys,
+        sessions::{self, SessionUser},
+        users,
+    },
 };
 
 pub const SESSION_LENGTH: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -43,8 +52,8 @@ pub async fn log_in(queue: &queue::Client, email: &str, password: String) -> Res
         expires_at: Utc::now() + SESSION_LENGTH,
     };
     let mut tx = queue.begin().await?;
-    users::forget_failures(&mut tx, email).await?;
-    users::open_session(&mut tx, &digest(&session.token), user.id, session.expires_at).await?;
+    sessions::forget_failures(&mut tx, email).await?;
+    sessions::open(&mut tx, &digest(&session.token), user.id, session.expires_at).await?;
     tx.commit().await?;
     Ok(session)
 }
@@ -54,7 +63,7 @@ pub async fn log_in(queue: &queue::Client, email: &str, password: String) -> Res
 async fn admit(queue: &queue::Client, email: &str) -> Result<Option<users::Credentials>> {
     let mut tx = queue.begin().await?;
     lock_in(&mut tx, Key::Login(email_hash(email))).await?;
-    let failures = users::failures(&mut tx, email, WINDOW).await?;
+    let failures = sessions::failures(&mut tx, email, WINDOW).await?;
     if failures.count >= MAX_FAILURES {
         let passed = failures.oldest.map(|oldest| (Utc::now() - oldest).to_std().unwrap_or_default());
         return Err(Error::TooMany {
@@ -62,7 +71,7 @@ async fn admit(queue: &queue::Client, email: &str) -> Result<Option<users::Crede
             retry_after_secs: WINDOW.saturating_sub(passed.unwrap_or_default()).as_secs().max(1),
         });
     }
-    users::record_failure(&mut tx, email, WINDOW).await?;
+    sessions::record_failure(&mut tx, email, WINDOW).await?;
     let known = users::credentials(&mut tx, email).await?;
     tx.commit().await?;
     Ok(known)
@@ -78,18 +87,47 @@ fn refused() -> Error {
     Error::Unauthorized("wrong email or password")
 }
 
+/// What a caller shows, however it was spelled.
+#[derive(Debug)]
+pub enum Credential {
+    /// The token of a session.
+    Session(String),
+    /// Said to be an API key.
+    Key(String),
+}
+
+/// Who it is that shows this; none if it is unknown, expired or revoked.
+pub async fn identify(queue: &queue::Client, shown: &Credential) -> Result<Option<Caller>> {
+    match shown {
+        Credential::Session(token) => {
+            let user = session(queue, token).await?;
+            Ok(user.map(|user| Caller { scope: user.role.scope(), name: user.email }))
+        }
+        Credential::Key(shown) => {
+            let Some(key) = ApiKey::parse(shown) else { return Ok(None) };
+            let mut db = queue.pool().acquire().await?;
+            let Some(key) = api_keys::valid(&mut db, &digest(key.expose())).await? else { return Ok(None) };
+            if key.is_use_due {
+                api_keys::record_use(&mut db, key.id).await?;
+            }
+            let scope = Scope::highest(&key.scopes);
+            Ok(scope.map(|scope| Caller { name: format!("key {}", key.name), scope }))
+        }
+    }
+}
+
 /// Whose session the token opens; none if it is unknown or has expired.
 pub async fn session(queue: &queue::Client, token: &str) -> Result<Option<SessionUser>> {
     let mut db = queue.pool().acquire().await?;
-    Ok(users::session(&mut db, &digest(token)).await?)
+    Ok(sessions::get(&mut db, &digest(token)).await?)
 }
 
 pub async fn log_out(queue: &queue::Client, token: &str) -> Result<()> {
     let mut db = queue.pool().acquire().await?;
-    Ok(users::close_session(&mut db, &digest(token)).await?)
+    Ok(sessions::close(&mut db, &digest(token)).await?)
 }
 
-fn digest(token: &str) -> [u8; 32] {
+pub(super) fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 

@@ -13,6 +13,9 @@ pub enum Error {
     /// Nobody, or not who they say. 401
     #[error("{0}")]
     Unauthorized(&'static str),
+    /// Known, and not allowed to. 403
+    #[error("{0}")]
+    Forbidden(String),
     #[error("{0} not found")]
     NotFound(&'static str),
     #[error("{0}")]
@@ -59,6 +62,7 @@ impl From<sqlx::Error> for Error {
                 Self::Conflict("an annotator with this email exists already".into())
             }
             Some("roles_name_key") => Self::Conflict("a role with this name exists already".into()),
+            Some("users_email_key") => Self::Conflict("a user with this email exists already".into()),
             Some("annotators_role_id_fkey" | "workflows_role_id_fkey") => {
                 Self::invalid("roleId", "no such role")
             }

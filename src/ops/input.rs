@@ -11,7 +11,7 @@ use utoipa::{
 
 use super::{Error, Result};
 use crate::domain::fields::{
-    AnnotatorFields, Fields, GoldTaskFields, LabelingConfigFields, RoleFields, WorkflowFields,
+    AnnotatorFields, Fields, GoldTaskFields, LabelingConfigFields, RoleFields, UserFields, WorkflowFields,
 };
 
 /// Some fields of a `T`; the others stay as they are, and null empties one that may be empty.
@@ -25,6 +25,7 @@ pub type AnnotatorChanges = Partial<AnnotatorFields>;
 pub type GoldTaskChanges = Partial<GoldTaskFields>;
 pub type LabelingConfigChanges = Partial<LabelingConfigFields>;
 pub type RoleChanges = Partial<RoleFields>;
+pub type UserChanges = Partial<UserFields>;
 pub type WorkflowChanges = Partial<WorkflowFields>;
 
 impl<T: Fields> Partial<T> {

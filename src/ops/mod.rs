@@ -2,6 +2,7 @@
 
 pub mod annotator_secret;
 pub mod annotators;
+pub mod api_keys;
 pub mod assign;
 pub mod assignments;
 pub mod auth;
@@ -15,6 +16,7 @@ mod passwords;
 pub mod reconcile;
 pub mod roles;
 pub mod settings;
+pub mod users;
 pub mod workflows;
 
 pub use error::{Error, Issue, Result};

@@ -25,7 +25,7 @@ pub struct Annotator {
     pub container_port: Option<i32>,
     pub subdomain: Option<String>,
     pub database_name: Option<String>,
-    /// Of the annotator's Label Studio.
+    /// Of the annotator's Label Studio; null for callers who may only read.
     pub api_token: Option<String>,
     pub ls_user_id: Option<i64>,
     pub notes: Option<String>,

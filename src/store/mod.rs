@@ -4,6 +4,7 @@
 pub mod annotations;
 pub mod annotator_secrets;
 pub mod annotators;
+pub mod api_keys;
 pub mod assigning;
 pub mod assignment_views;
 pub mod assignments;
@@ -18,6 +19,7 @@ mod page;
 pub mod publishing;
 pub mod reconciling;
 pub mod roles;
+pub mod sessions;
 pub mod settings;
 pub mod sources;
 pub mod tasks;

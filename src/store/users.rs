@@ -1,11 +1,100 @@
-//! Users, their sessions, and failed logins.
-
-use std::time::Duration;
+//! Users: people who may log in.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, postgres::types::PgInterval};
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
 
-use crate::domain::{UserId, UserRole};
+use super::{Page, Slice};
+use crate::domain::{UserId, UserRole, fields::UserFields, time};
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct User {
+    #[schema(value_type = i64)]
+    pub id: UserId,
+    pub email: String,
+    #[schema(inline)]
+    pub role: UserRole,
+    #[serde(serialize_with = "time::millis")]
+    pub created_at: DateTime<Utc>,
+}
+
+pub async fn list(db: &mut PgConnection, page: Page) -> sqlx::Result<Slice<User>> {
+    let total = sqlx::query_scalar!(r#"SELECT count(*) AS "total!" FROM users"#).fetch_one(&mut *db).await?;
+    let rows = sqlx::query_as!(
+        User,
+        r#"SELECT id AS "id: UserId", email, role AS "role: UserRole", created_at
+           FROM users ORDER BY id LIMIT $1 OFFSET $2"#,
+        page.limit,
+        page.offset
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(Slice { rows, total })
+}
+
+pub async fn get(db: &mut PgConnection, id: UserId) -> sqlx::Result<Option<User>> {
+    sqlx::query_as!(
+        User,
+        r#"SELECT id AS "id: UserId", email, role AS "role: UserRole", created_at FROM users WHERE id = $1"#,
+        id.0
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// [`get`], and nobody changes them before the transaction ends.
+pub async fn get_locked(db: &mut PgConnection, id: UserId) -> sqlx::Result<Option<User>> {
+    sqlx::query!("SELECT FROM users WHERE id = $1 FOR UPDATE", id.0).fetch_optional(&mut *db).await?;
+    get(db, id).await
+}
+
+/// All administrators, who stay that before the transaction ends: locked in the order of their ids, so that
+/// two who look at once wait for each other and the second sees what the first did.
+pub async fn lock_admins(db: &mut PgConnection) -> sqlx::Result<Vec<UserId>> {
+    sqlx::query_scalar!(r#"SELECT id AS "id: UserId" FROM users WHERE role = 'admin' ORDER BY id FOR UPDATE"#)
+        .fetch_all(db)
+        .await
+}
+
+pub async fn insert(db: &mut PgConnection, fields: &UserFields, password_hash: &str) -> sqlx::Result<User> {
+    sqlx::query_as!(
+        User,
+        r#"INSERT INTO users (email, role, password_hash) VALUES ($1, $2, $3)
+           RETURNING id AS "id: UserId", email, role AS "role: UserRole", created_at"#,
+        fields.email,
+        fields.role.as_str(),
+        password_hash
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Without a hash the password stays.
+pub async fn update(
+    db: &mut PgConnection,
+    id: UserId,
+    fields: &UserFields,
+    password_hash: Option<&str>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE users SET email = $2, role = $3, password_hash = COALESCE($4, password_hash) WHERE id = $1",
+        id.0,
+        fields.email,
+        fields.role.as_str(),
+        password_hash
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// False if there was none. Their sessions end with them.
+pub async fn delete(db: &mut PgConnection, id: UserId) -> sqlx::Result<bool> {
+    let deleted = sqlx::query!("DELETE FROM users WHERE id = $1", id.0).execute(db).await?;
+    Ok(deleted.rows_affected() == 1)
+}
 
 /// Who may log in.
 #[derive(Debug, Clone)]
@@ -43,86 +132,4 @@ pub async fn put_admin(db: &mut PgConnection, email: &str, password_hash: &str) 
 
 pub async fn exist(db: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM users) AS "any!""#).fetch_one(db).await
-}
-
-/// Whose session it is.
-#[derive(Debug, Clone)]
-pub struct SessionUser {
-    pub email: String,
-    pub role: UserRole,
-    pub expires_at: DateTime<Utc>,
-}
-
-/// Opens a session and clears away expired ones. Only the token's hash is kept.
-pub async fn open_session(
-    db: &mut PgConnection,
-    token_sha256: &[u8],
-    user: UserId,
-    expires_at: DateTime<Utc>,
-) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM sessions WHERE expires_at <= now()").execute(&mut *db).await?;
-    sqlx::query!(
-        "INSERT INTO sessions (token_sha256, user_id, expires_at) VALUES ($1, $2, $3)",
-        token_sha256,
-        user.0,
-        expires_at
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-pub async fn session(db: &mut PgConnection, token_sha256: &[u8]) -> sqlx::Result<Option<SessionUser>> {
-    sqlx::query_as!(
-        SessionUser,
-        r#"SELECT email, role AS "role: UserRole", expires_at
-           FROM sessions JOIN users ON users.id = user_id
-           WHERE token_sha256 = $1 AND expires_at > now()"#,
-        token_sha256
-    )
-    .fetch_optional(db)
-    .await
-}
-
-pub async fn close_session(db: &mut PgConnection, token_sha256: &[u8]) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM sessions WHERE token_sha256 = $1", token_sha256).execute(db).await?;
-    Ok(())
-}
-
-/// Keeps a failed login, and clears away those that no longer count.
-pub async fn record_failure(db: &mut PgConnection, email: &str, window: Duration) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM login_failures WHERE failed_at <= now() - $1::interval", interval(window)?)
-        .execute(&mut *db)
-        .await?;
-    sqlx::query!("INSERT INTO login_failures (email) VALUES ($1)", email).execute(db).await?;
-    Ok(())
-}
-
-/// Failed logins with this email within the window.
-#[derive(Debug, Clone, Copy)]
-pub struct Failures {
-    pub count: i64,
-    pub oldest: Option<DateTime<Utc>>,
-}
-
-pub async fn failures(db: &mut PgConnection, email: &str, window: Duration) -> sqlx::Result<Failures> {
-    sqlx::query_as!(
-        Failures,
-        r#"SELECT count(*) AS "count!", min(failed_at) AS oldest FROM login_failures
-           WHERE lower(email) = lower($1) AND failed_at > now() - $2::interval"#,
-        email,
-        interval(window)?
-    )
-    .fetch_one(db)
-    .await
-}
-
-/// After a success nothing counts any more.
-pub async fn forget_failures(db: &mut PgConnection, email: &str) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM login_failures WHERE lower(email) = lower($1)", email).execute(db).await?;
-    Ok(())
-}
-
-fn interval(duration: Duration) -> sqlx::Result<PgInterval> {
-    PgInterval::try_from(duration).map_err(sqlx::Error::Encode)
 }

@@ -60,6 +60,46 @@ async fn jobs_are_listed_shown_cancelled_and_retried() {
 }
 
 #[tokio::test]
+async fn keys_are_made_listed_and_revoked() {
+    let database = Database::create().await;
+    let url = Some(database.url.as_str());
+    let made = stdout(&labelfleet(url, &["keys", "create", "--name", "export", "--scope", "write"]).await);
+    let key = made.lines().next().unwrap().to_owned();
+    let api = api::Api::serve(api::config(&database.url), database.pool.clone()).await;
+    let opens = async |key: &str| {
+        let request = api.request(reqwest::Method::GET, "/api/roles").bearer_auth(key);
+        api.send(request).await.status == 200
+    };
+    assert!(opens(&key).await, "{made}");
+    let create = ["keys", "create", "--json", "--name", "ci", "--scope", "read", "--expires-in-days", "30"];
+    let second: Value = serde_json::from_str(&stdout(&labelfleet(url, &create).await)).unwrap();
+    assert!(opens(second["key"].as_str().unwrap()).await);
+    assert!(second["expiresAt"].is_string(), "{second}");
+
+    let table = stdout(&labelfleet(url, &["keys", "list"]).await);
+    let row = table.lines().find(|row| row.contains("export")).unwrap();
+    for part in [&key[..11], "write", "valid", "command line"] {
+        assert!(row.contains(part), "{part} is not in {row}");
+    }
+    assert!(!table.contains(&key), "{table}");
+    let list: Value =
+        serde_json::from_str(&stdout(&labelfleet(url, &["keys", "list", "--json"]).await)).unwrap();
+    assert_eq!((list[0]["name"].as_str(), list.as_array().unwrap().len()), (Some("ci"), 2));
+
+    let id = list[1]["id"].to_string();
+    assert_eq!(stdout(&labelfleet(url, &["keys", "revoke", &id]).await), format!("key {id} is revoked\n"));
+    assert!(!opens(&key).await);
+    assert!(stdout(&labelfleet(url, &["keys", "list"]).await).contains("revoked 2"));
+
+    let missing = labelfleet(url, &["keys", "revoke", "999"]).await;
+    assert_eq!(missing.status.code(), Some(1));
+    for bad in [&["keys", "create", "--name", "x"][..], &["keys", "create", "--name", "x", "--scope", "root"]]
+    {
+        assert_eq!(labelfleet(url, bad).await.status.code(), Some(2), "{bad:?}");
+    }
+}
+
+#[tokio::test]
 async fn settings_that_are_missing_at_start_are_listed_at_once() {
     let output = labelfleet(None, &["api"]).await;
     assert_eq!(output.status.code(), Some(2));

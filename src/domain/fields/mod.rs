@@ -4,17 +4,21 @@
 //! there and the whole is checked, so that a rule that spans fields holds after either.
 
 mod annotator;
+mod api_key;
 mod gold_task;
 mod labeling_config;
 mod role;
 mod setting;
+mod user;
 mod workflow;
 
 pub use annotator::{AnnotatorFields, subdomain_base};
+pub use api_key::ApiKeyFields;
 pub use gold_task::GoldTaskFields;
 pub use labeling_config::LabelingConfigFields;
 pub use role::RoleFields;
 pub use setting::SettingFields;
+pub use user::UserFields;
 pub use workflow::WorkflowFields;
 
 use super::check::Issue;

@@ -112,8 +112,33 @@ async fn attempts_are_limited_by_email_even_all_at_once() {
 async fn an_expired_session_is_no_session() {
     let database = Database::create().await;
     let api = Api::start(&database).await;
+    api.get("/api/roles").await.expect(200);
     sqlx::query("UPDATE sessions SET expires_at = now()").execute(&database.pool).await.unwrap();
     api.get("/api/roles").await.expect_error(401);
+    assert_eq!(api.get("/api/auth/session").await.expect(200), json!({}));
+    let left: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sessions").fetch_one(&database.pool).await.unwrap();
+    assert_eq!(left, 1, "its row is still there");
+}
+
+/// Shown instead of a secret, the best session opens nothing.
+#[tokio::test]
+async fn the_doors_of_annotators_take_no_session_and_no_key() {
+    let database = Database::create().await;
+    let api = Api::start(&database).await;
+    let id = api.create_annotator("Alice").await;
+    let key = api.post("/api/keys", json!({ "name": "k", "scopes": ["admin"] })).await.expect(201);
+    let key = key["key"].as_str().unwrap();
+    let token = format!("/api/annotators/{id}/token");
+    for path in [token.as_str(), "/api/webhook"] {
+        let post = || {
+            let request = api.request(Method::POST, path).header("X-Annotator-Id", id);
+            request.json(&json!({ "token": "t" }))
+        };
+        api.send(post()).await.expect_error(401);
+        api.send(post().bearer_auth(key)).await.expect_error(401);
+        api.send(post().header("X-Webhook-Secret", key)).await.expect_error(401);
+    }
 }
 
 #[tokio::test]

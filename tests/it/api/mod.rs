@@ -4,9 +4,12 @@ mod annotators;
 mod assignments;
 mod auth;
 mod bad_input;
+mod doors;
+mod keys;
 mod labeling;
 mod outage;
 mod system;
+mod users;
 mod workflows;
 
 use serde_json::Value;
