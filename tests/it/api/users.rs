@@ -58,8 +58,10 @@ async fn each_role_opens_its_part() {
     let api = Api::start(&database).await;
     let operator = user(&api, "operator").await;
     user(&api, "viewer").await;
-    let (olga, vera) =
-        (logged_in(&api, "operator.person@fleet.local").await, logged_in(&api, "viewer.person@fleet.local").await);
+    let (olga, vera) = (
+        logged_in(&api, "operator.person@fleet.local").await,
+        logged_in(&api, "viewer.person@fleet.local").await,
+    );
     assert_eq!(vera.get("/api/auth/session").await.expect(200)["user"]["role"], "viewer");
     for theirs in [&olga, &vera] {
         theirs.get("/api/annotators").await.expect(200);
