@@ -31,6 +31,8 @@ pub enum Key {
     Reconcile,
     /// Counting the failed logins with an email, by the email's hash.
     Login(i64),
+    /// Correcting the totals that monitoring reads.
+    Rollups,
 }
 
 impl Key {
@@ -47,6 +49,7 @@ impl Key {
             Self::Reconcile => (7, 0),
             Self::AssignTo(id) => (8, id),
             Self::Login(hash) => (9, hash),
+            Self::Rollups => (10, 0),
         };
         // "LF" in the high half keeps clear of other users of the same database.
         (0x4C46_0000 | class, id as i32)

@@ -3,8 +3,8 @@
 use labelfleet::{
     config::EngineConfig,
     ops::jobs::{
-        AssignBatch, ExportAssignment, INSTANCES, InjectGold, ProvisionInstance, PublishAssignment,
-        Reconcile, RemoveInstance, ScoreGold, StopInstance, SyncSource,
+        AssignBatch, CorrectRollups, ExportAssignment, INSTANCES, InjectGold, ProvisionInstance,
+        PublishAssignment, Reconcile, RemoveInstance, ScoreGold, StopInstance, SyncSource,
     },
     queue::Registry,
 };
@@ -13,6 +13,9 @@ use crate::Deps;
 
 /// An instance takes a second of CPU and some hundred megabytes to come up: few at once.
 const INSTANCES_AT_ONCE: usize = 4;
+
+/// Seconds first: half past three, when few label.
+const NIGHTLY: &str = "0 30 3 * * *";
 
 /// Fails on a malformed cron expression only.
 pub fn registry(config: &EngineConfig) -> anyhow::Result<Registry<Deps>> {
@@ -27,10 +30,12 @@ pub fn registry(config: &EngineConfig) -> anyhow::Result<Registry<Deps>> {
         .register::<ScoreGold>()
         .register::<ExportAssignment>()
         .register::<Reconcile>()
+        .register::<CorrectRollups>()
         .concurrency(INSTANCES, INSTANCES_AT_ONCE)
         .schedule("reconcile", &config.reconcile_cron, Reconcile {})
         .map_err(|error| {
             anyhow::anyhow!("RECONCILE_CRON: {:?} is no schedule: {error}", config.reconcile_cron)
-        })?;
+        })?
+        .schedule("correct_rollups", NIGHTLY, CorrectRollups {})?;
     Ok(registry)
 }

@@ -7,6 +7,7 @@
 //! - [`scoring`]: an annotation held against a gold task's expected result
 //! - [`event`]: what Label Studio tells us of annotations
 //! - [`fields`]: what callers may say of a resource; [`check`]: the rules' vocabulary; [`time`]: how times are written
+//! - [`formats`]: what a workflow is exported as
 //! - [`source`]: which S3 objects are images, and what a task shows
 
 pub mod access;
@@ -15,6 +16,7 @@ pub mod check;
 pub mod event;
 pub mod fields;
 pub mod fleet;
+pub mod formats;
 pub mod ids;
 pub mod scoring;
 pub mod secrets;
@@ -24,6 +26,7 @@ pub mod time;
 
 pub use access::{ApiKey, Caller};
 pub use fleet::FleetName;
+pub use formats::ExportFormats;
 pub use ids::*;
 pub use secrets::Secrets;
 pub use states::*;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 macro_rules! states {
     ($($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),* $(,)? })*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum $name {
             $(#[serde(rename = $text)] $variant,)*
         }
@@ -110,4 +110,8 @@ states! {
     Scope { Read = "read", Write = "write", Admin = "admin" }
     AnnotationAction { Created = "created", Updated = "updated", Deleted = "deleted" }
     EventSource { Webhook = "webhook", Reconcile = "reconcile" }
+    /// What an assignment is exported as; `docs/EXPORTS.md` has the formats.
+    ExportFormat {
+        Json = "json", Jsonl = "jsonl", Csv = "csv", Coco = "coco", Yolo = "yolo", Voc = "voc",
+    }
 }

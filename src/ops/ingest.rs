@@ -14,7 +14,7 @@ use crate::{
         jobs::{AssignBatch, ExportAssignment, ScoreGold},
     },
     queue::{self, Tx},
-    store::{self, annotations},
+    store::{self, annotations, rollups},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +40,7 @@ pub async fn webhook(
     let body: Value = parse_json(body)?;
     let events =
         from_webhook(&body).map_err(|bad| Error::invalid(bad.path, format!("must be {}", bad.wanted)))?;
-    for event in &events {
-        ingest_one(&mut tx, annotator, EventSource::Webhook, event).await?;
-    }
+    ingest_all(&mut tx, annotator, EventSource::Webhook, &events).await?;
     Ok(tx.commit().await?)
 }
 
@@ -54,11 +52,25 @@ pub async fn ingest(
     events: &[AnnotationEvent],
 ) -> Result<Vec<Ingested>> {
     let mut tx = queue.begin().await?;
+    let outcomes = ingest_all(&mut tx, annotator, source, events).await?;
+    tx.commit().await?;
+    Ok(outcomes)
+}
+
+/// The caller commits next: counting is last, since its row is one that all of the annotator's events share.
+async fn ingest_all(
+    tx: &mut Tx,
+    annotator: AnnotatorId,
+    source: EventSource,
+    events: &[AnnotationEvent],
+) -> Result<Vec<Ingested>> {
     let mut outcomes = Vec::with_capacity(events.len());
     for event in events {
-        outcomes.push(ingest_one(&mut tx, annotator, source, event).await?);
+        outcomes.push(ingest_one(tx, annotator, source, event).await?);
     }
-    tx.commit().await?;
+    let told = events.iter().zip(&outcomes);
+    let recorded: Vec<_> = told.filter(|told| *told.1 == Ingested::Recorded).map(|told| told.0).collect();
+    rollups::count(tx, annotator, &recorded).await?;
     Ok(outcomes)
 }
 

@@ -71,4 +71,7 @@ jobs! {
     /// Compares what we believe with what Label Studio and the runtime hold, and repairs it.
     Reconcile {} = "reconcile",
         LABELING, timeout 600 s, attempts 1, unique |_| "all".to_owned();
+    /// Compares the totals that monitoring reads with what they are made of, and corrects them.
+    CorrectRollups {} = "correct_rollups",
+        DEFAULT, timeout 1800 s, attempts 3, unique |_| "all".to_owned();
 }

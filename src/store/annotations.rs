@@ -52,8 +52,8 @@ pub async fn keep(
            ), event AS (
                INSERT INTO annotation_events
                    (annotator_id, action, ls_annotation_id, ls_task_id, ls_project_id, assignment_task_id, source,
-                    lead_time_ms, occurred_at)
-               VALUES ($1, $6, $5, $4, $3, (SELECT id FROM task), $7, $8, $9)
+                    lead_time_ms, was_cancelled, occurred_at)
+               VALUES ($1, $6, $5, $4, $3, (SELECT id FROM task), $7, $8, COALESCE($10, false), $9)
                ON CONFLICT ON CONSTRAINT annotation_events_once DO NOTHING
                RETURNING id
            ), annotation AS (

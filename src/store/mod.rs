@@ -19,6 +19,7 @@ mod page;
 pub mod publishing;
 pub mod reconciling;
 pub mod roles;
+pub mod rollups;
 pub mod sessions;
 pub mod settings;
 pub mod sources;

@@ -6,7 +6,9 @@ use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 
 use super::{Page, Slice, labeling_configs::LabelingConfigRef, roles::RoleRef};
-use crate::domain::{LabelingConfigId, RejectionMode, RoleId, WorkflowId, fields::WorkflowFields, time};
+use crate::domain::{
+    ExportFormats, LabelingConfigId, RejectionMode, RoleId, WorkflowId, fields::WorkflowFields, time,
+};
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -41,6 +43,8 @@ pub struct Workflow {
     pub rejection_return_to_original: bool,
     pub rejection_flag_annotator: bool,
     pub max_rework_iterations: Option<i32>,
+    #[schema(value_type = Vec<crate::domain::ExportFormat>, inline)]
+    pub export_formats: ExportFormats,
     #[serde(serialize_with = "time::millis")]
     pub created_at: DateTime<Utc>,
     #[schema(value_type = Option<RoleRef>)]
@@ -81,7 +85,7 @@ async fn select(db: &mut PgConnection, id: Option<WorkflowId>, page: Page) -> sq
                   rejection_mode AS "rejection_mode: RejectionMode", rejection_archive_bucket,
                   rejection_route_workflow_id AS "rejection_route_workflow_id: WorkflowId",
                   rejection_return_to_original, rejection_flag_annotator, max_rework_iterations,
-                  page.created_at,
+                  export_formats AS "export_formats: ExportFormats", page.created_at,
                   CASE WHEN roles.id IS NOT NULL THEN
                       jsonb_build_object('id', roles.id, 'name', roles.name, 'color', roles.color)
                   END AS "role: Json<RoleRef>",
@@ -174,8 +178,8 @@ pub async fn insert(db: &mut PgConnection, fields: &WorkflowFields) -> sqlx::Res
                 images_per_project, max_projects, estimated_time_minutes, auto_assign, gold_standard_rate,
                 shuffle_images, is_active, rejection_mode, rejection_archive_bucket,
                 rejection_route_workflow_id, rejection_return_to_original, rejection_flag_annotator,
-                max_rework_iterations)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+                max_rework_iterations, export_formats)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
            RETURNING id AS "id: WorkflowId""#,
         fields.name,
         fields.role_id.map(|id| id.0),
@@ -195,7 +199,8 @@ pub async fn insert(db: &mut PgConnection, fields: &WorkflowFields) -> sqlx::Res
         fields.rejection_route_workflow_id.map(|id| id.0),
         fields.rejection_return_to_original,
         fields.rejection_flag_annotator,
-        fields.max_rework_iterations
+        fields.max_rework_iterations,
+        &fields.export_formats.names()
     )
     .fetch_one(db)
     .await
@@ -209,7 +214,7 @@ pub async fn update(db: &mut PgConnection, id: WorkflowId, fields: &WorkflowFiel
              s3_export_path = $7, images_per_project = $8, max_projects = $9, estimated_time_minutes = $10,
              auto_assign = $11, gold_standard_rate = $12, shuffle_images = $13, is_active = $14,
              rejection_mode = $15, rejection_archive_bucket = $16, rejection_route_workflow_id = $17,
-             rejection_return_to_original = $18, rejection_flag_annotator = $19, max_rework_iterations = $20,
+             rejection_return_to_original = $18, rejection_flag_annotator = $19, max_rework_iterations = $20, export_formats = $21,
              sync_cursor = CASE WHEN s3_source_path = $6 THEN sync_cursor END,
              synced_at = CASE WHEN s3_source_path = $6 THEN synced_at END,
              updated_at = now()
@@ -233,7 +238,8 @@ pub async fn update(db: &mut PgConnection, id: WorkflowId, fields: &WorkflowFiel
         fields.rejection_route_workflow_id.map(|id| id.0),
         fields.rejection_return_to_original,
         fields.rejection_flag_annotator,
-        fields.max_rework_iterations
+        fields.max_rework_iterations,
+        &fields.export_formats.names()
     )
     .execute(db)
     .await?;

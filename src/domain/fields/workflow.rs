@@ -3,7 +3,7 @@ use utoipa::ToSchema;
 
 use super::Fields;
 use crate::domain::{
-    LabelingConfigId, RejectionMode, RoleId, WorkflowId,
+    ExportFormats, LabelingConfigId, RejectionMode, RoleId, WorkflowId,
     check::{Checks, Issue},
 };
 
@@ -69,6 +69,10 @@ pub struct WorkflowFields {
     pub rejection_flag_annotator: bool,
     #[schema(minimum = 0)]
     pub max_rework_iterations: Option<i32>,
+    /// What an assignment is exported as. JSON always is, whether named or not.
+    #[serde(default)]
+    #[schema(value_type = Vec<crate::domain::ExportFormat>, inline)]
+    pub export_formats: ExportFormats,
 }
 
 fn hundred() -> i32 {

@@ -28,6 +28,7 @@ const FIELDS: &[&str] = &[
     "rejectionReturnToOriginal",
     "rejectionFlagAnnotator",
     "maxReworkIterations",
+    "exportFormats",
     "createdAt",
     "role",
     "labelingConfig",
@@ -53,7 +54,7 @@ async fn defaults_are_the_contracts() {
         "maxProjects": null, "estimatedTimeMinutes": null, "autoAssign": true, "goldStandardRate": 0.0,
         "shuffleImages": true, "isActive": true, "totalImagesAvailable": 0, "totalImagesAssigned": 0,
         "rejectionMode": "none", "rejectionArchiveBucket": null, "rejectionRouteWorkflowId": null,
-        "rejectionReturnToOriginal": false, "rejectionFlagAnnotator": true, "maxReworkIterations": null,
+        "rejectionReturnToOriginal": false, "rejectionFlagAnnotator": true, "maxReworkIterations": null, "exportFormats": ["json"],
         "role": null, "labelingConfig": null,
     });
     for (field, value) in defaults.as_object().unwrap() {

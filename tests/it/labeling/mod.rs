@@ -5,4 +5,5 @@ mod chain;
 mod export;
 mod gold;
 mod ingest;
+mod rollups;
 mod source;

@@ -1,0 +1,37 @@
+//! Brings the totals that monitoring reads to what their events say. They are kept as events come in, so it finds
+//! nothing to do but after an upgrade, whose old processes did not count yet, or after a restore.
+//!
+//! One short transaction an annotator. Nobody waits for it: the difference is added to whatever is counted meanwhile.
+
+use std::sync::Arc;
+
+use labelfleet::{
+    lock::{Key, lock_in},
+    ops::jobs::CorrectRollups,
+    queue::{JobContext, JobResult, OrRetry, Run},
+    store::rollups,
+};
+use serde_json::json;
+
+use crate::Deps;
+
+impl Run<Deps> for CorrectRollups {
+    async fn run(self, _: JobContext, deps: Arc<Deps>) -> JobResult {
+        let annotators = rollups::annotators(&mut *deps.pool.acquire().await.or_retry()?).await.or_retry()?;
+        let mut hours = 0;
+        for annotator in annotators {
+            let mut tx = deps.pool.begin().await.or_retry()?;
+            let lock = lock_in(&mut tx, Key::Rollups).await.or_retry()?;
+            hours += rollups::correct_hours(&mut tx, &lock, annotator).await.or_retry()?;
+            tx.commit().await.or_retry()?;
+        }
+        let mut tx = deps.pool.begin().await.or_retry()?;
+        let lock = lock_in(&mut tx, Key::Rollups).await.or_retry()?;
+        let gold = rollups::correct_gold(&mut tx, &lock).await.or_retry()?;
+        tx.commit().await.or_retry()?;
+        if hours + gold > 0 {
+            tracing::warn!(hours, annotators = gold, "totals of monitoring were wrong and are corrected");
+        }
+        Ok(json!({"hours": hours, "gold": gold}))
+    }
+}

@@ -1,0 +1,229 @@
+//! The totals that monitoring reads, held against what they are made of.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Duration, SubsecRound, TimeZone, Utc};
+use futures::future::join_all;
+use labelfleet::{
+    domain::{
+        AnnotationAction, AnnotatorId, AssignmentTaskId, EventSource, JobRef,
+        event::{Annotation, AnnotationEvent},
+    },
+    lock::{Key, lock_in},
+    ops::{assign::assign, ingest::ingest},
+    queue,
+    store::{gold, rollups},
+};
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
+use serde_json::json;
+use sqlx::PgPool;
+
+use crate::support::{database::Database, factory};
+
+/// Hour -> annotations, lead time, and the four buckets.
+type Hours = BTreeMap<DateTime<Utc>, [i64; 6]>;
+
+const PROJECT: i64 = 5;
+const TASKS: i64 = 4;
+
+async fn hours(pool: &PgPool, annotator: AnnotatorId) -> Hours {
+    let rows: Vec<(DateTime<Utc>, Vec<i64>)> = sqlx::query_as(
+        "SELECT hour, ARRAY[annotations, lead_time_ms, under_10s, under_30s, under_60s, from_60s]
+         FROM annotation_hours
+         WHERE annotator_id = $1 AND (annotations, lead_time_ms, under_10s, under_30s, under_60s, from_60s)
+             <> (0, 0, 0, 0, 0, 0)",
+    )
+    .bind(annotator)
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    rows.into_iter().map(|(hour, sums)| (hour, sums.try_into().unwrap())).collect()
+}
+
+/// What counts, told again in Rust: the earliest version of each annotation that is no skip.
+fn counted<'a>(events: impl IntoIterator<Item = &'a AnnotationEvent>) -> Hours {
+    let mut earliest = BTreeMap::new();
+    for event in events {
+        let Some(annotation) = event.annotation.as_ref().filter(|annotation| !annotation.was_cancelled)
+        else {
+            continue;
+        };
+        if !(1001..1001 + TASKS).contains(&event.ls_task_id.unwrap()) {
+            continue;
+        }
+        let version = (annotation.updated_at, event.action.as_str(), annotation.lead_time_ms);
+        let kept = earliest.entry(event.annotation_id).or_insert(version);
+        *kept = version.min(*kept);
+    }
+    let mut hours = Hours::new();
+    for (time, _, lead) in earliest.into_values() {
+        let hour = time - Duration::seconds(time.timestamp() % 3600);
+        let sums = hours.entry(hour.trunc_subsecs(0)).or_default();
+        sums[0] += 1;
+        if let Some(lead) = lead {
+            sums[1] += lead;
+            let bucket = [10_000, 30_000, 60_000].iter().take_while(|bound| lead >= **bound).count();
+            sums[2 + bucket] += 1;
+        }
+    }
+    hours
+}
+
+/// An annotator with a published batch, whose tasks Label Studio calls 1001 and so on.
+async fn batch(database: &Database) -> (queue::Client, AnnotatorId) {
+    let pool = &database.pool;
+    let workflow = factory::Workflow { batch: TASKS as i32, ..factory::Workflow::new(pool).await };
+    let id = workflow.create(pool).await;
+    factory::tasks(pool, id, TASKS as i32).await;
+    let annotator = factory::annotator(pool, workflow.role).await;
+    let queue = queue::Client::new(pool.clone());
+    let assignment = assign(&queue, id, annotator).await.unwrap();
+    factory::publish(pool, assignment, PROJECT).await;
+    (queue, annotator)
+}
+
+/// Versions of a few annotations over three hours: submitted, changed, skipped, deleted, some of tasks that are not
+/// ours. Lead times lie on the buckets' bounds as well.
+fn history(random: &mut StdRng) -> Vec<AnnotationEvent> {
+    let start = Utc.with_ymd_and_hms(2026, 4, 6, 10, 59, 0).unwrap();
+    let mut events = Vec::new();
+    for annotation_id in 1..=random.random_range(5..15) {
+        let mut time = start + Duration::milliseconds(random.random_range(0..7_000_000));
+        let ls_task_id = Some(1001 + random.random_range(0..TASKS + 1));
+        for version in 0..random.random_range(1..4) {
+            let leads = [None, Some(0), Some(9_999), Some(10_000), Some(29_999), Some(30_000), Some(60_000)];
+            events.push(AnnotationEvent {
+                action: if version == 0 { AnnotationAction::Created } else { AnnotationAction::Updated },
+                annotation_id,
+                ls_task_id,
+                ls_project_id: Some(PROJECT),
+                token: None,
+                annotation: Some(Annotation {
+                    was_cancelled: random.random_bool(0.3),
+                    lead_time_ms: leads[random.random_range(0..leads.len())],
+                    updated_at: time,
+                    payload: json!({"id": annotation_id, "result": []}),
+                }),
+            });
+            time += Duration::minutes(random.random_range(1..90));
+        }
+        if random.random_bool(0.3) {
+            events.push(AnnotationEvent {
+                action: AnnotationAction::Deleted,
+                annotation_id,
+                ls_task_id,
+                ls_project_id: Some(PROJECT),
+                token: None,
+                annotation: None,
+            });
+        }
+    }
+    events
+}
+
+async fn correct(pool: &PgPool, annotator: AnnotatorId) -> u64 {
+    let mut tx = pool.begin().await.unwrap();
+    let lock = lock_in(&mut tx, Key::Rollups).await.unwrap();
+    let hours = rollups::correct_hours(&mut tx, &lock, annotator).await.unwrap();
+    tx.commit().await.unwrap();
+    hours
+}
+
+/// Whatever order events come in, in whatever portions, however often, the hours are those that the events amount to,
+/// counted as they came or all at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn hours_are_what_the_events_amount_to() {
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let database = Database::create().await;
+    for round in 0..25 {
+        let (queue, annotator) = batch(&database).await;
+        let events = history(&mut random);
+        let mut told: Vec<_> = events.iter().chain(events.iter().take(4)).cloned().collect();
+        told.shuffle(&mut random);
+        let portions: Vec<_> = told.chunks(random.random_range(1..5)).collect();
+        if round % 2 == 0 {
+            for portion in portions {
+                ingest(&queue, annotator, EventSource::Webhook, portion).await.unwrap();
+            }
+        } else {
+            // One task each, as webhooks come; several at the same moment.
+            let tell = told
+                .iter()
+                .map(|event| ingest(&queue, annotator, EventSource::Webhook, std::slice::from_ref(event)));
+            for outcome in join_all(tell).await {
+                outcome.unwrap();
+            }
+        }
+        let expected = counted(&events);
+        assert_eq!(hours(&database.pool, annotator).await, expected, "round {round}");
+        assert_eq!(correct(&database.pool, annotator).await, 0, "round {round}");
+
+        sqlx::query("UPDATE annotation_hours SET annotations = annotations + 3 WHERE annotator_id = $1")
+            .bind(annotator)
+            .execute(&database.pool)
+            .await
+            .unwrap();
+        sqlx::query("DELETE FROM annotation_hours WHERE annotator_id = $1 AND hour = '2026-04-06T11:00:00Z'")
+            .bind(annotator)
+            .execute(&database.pool)
+            .await
+            .unwrap();
+        correct(&database.pool, annotator).await;
+        assert_eq!(hours(&database.pool, annotator).await, expected, "round {round}, corrected");
+    }
+}
+
+#[tokio::test]
+async fn gold_is_summed_through_every_change() {
+    let database = Database::create().await;
+    let pool = &database.pool;
+    let workflow = factory::Workflow::new(pool).await;
+    let id = workflow.create(pool).await;
+    factory::tasks(pool, id, 1).await;
+    let annotator = factory::annotator(pool, workflow.role).await;
+    let assignment = assign(&queue::Client::new(pool.clone()), id, annotator).await.unwrap();
+    let mut places = Vec::new();
+    for position in 1..=3 {
+        let gold_task = factory::gold(pool, workflow.config, "red").await;
+        let place = sqlx::query_scalar(
+            "INSERT INTO assignment_tasks (assignment_id, gold_task_id, position) VALUES ($1, $2, $3) RETURNING id",
+        );
+        let place: i64 = place.bind(assignment).bind(gold_task).bind(position).fetch_one(pool).await.unwrap();
+        places.push(AssignmentTaskId(place));
+    }
+    let score = async |place: usize, score: Option<f64>| {
+        let mut db = pool.acquire().await.unwrap();
+        gold::set_score(&mut db, places[place], score, &json!({}), JobRef(1)).await.unwrap();
+    };
+    let totals = async || -> (i64, i64, f64) {
+        sqlx::query_as("SELECT evaluations, skipped, score_sum::double precision FROM annotator_gold")
+            .fetch_one(pool)
+            .await
+            .unwrap()
+    };
+    score(0, Some(0.1)).await;
+    score(1, Some(0.2)).await;
+    score(2, None).await;
+    assert_eq!(totals().await, (2, 1, 0.3));
+    score(1, Some(1.0)).await;
+    score(1, Some(1.0)).await;
+    score(2, Some(0.5)).await;
+    assert_eq!(totals().await, (3, 0, 1.6));
+    score(0, None).await;
+    gold::remove_score(&mut pool.acquire().await.unwrap(), places[1]).await.unwrap();
+    assert_eq!(totals().await, (1, 1, 0.5));
+
+    let correct = async || {
+        let mut tx = pool.begin().await.unwrap();
+        let lock = lock_in(&mut tx, Key::Rollups).await.unwrap();
+        let corrected = rollups::correct_gold(&mut tx, &lock).await.unwrap();
+        tx.commit().await.unwrap();
+        corrected
+    };
+    assert_eq!(correct().await, 0);
+    sqlx::query("UPDATE annotator_gold SET evaluations = 9, score_sum = 9").execute(pool).await.unwrap();
+    assert_eq!(correct().await, 1);
+    assert_eq!(totals().await, (1, 1, 0.5));
+}
