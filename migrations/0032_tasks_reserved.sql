@@ -1,3 +1,3 @@
 -- no-transaction
 -- What waits for one annotator.
-CREATE INDEX CONCURRENTLY tasks_reserved ON tasks (reserved_for, workflow_id) WHERE status = 'available' AND reserved_for IS NOT NULL;
+CREATE INDEX CONCURRENTLY IF NOT EXISTS tasks_reserved ON tasks (reserved_for, workflow_id) WHERE status = 'available' AND reserved_for IS NOT NULL;

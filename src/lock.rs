@@ -33,6 +33,7 @@ pub enum Key {
     Login(i64),
     /// Correcting the totals that monitoring reads.
     Rollups,
+    Migrations,
 }
 
 impl Key {
@@ -50,6 +51,7 @@ impl Key {
             Self::AssignTo(id) => (8, id),
             Self::Login(hash) => (9, hash),
             Self::Rollups => (10, 0),
+            Self::Migrations => (11, 0),
         };
         // "LF" in the high half keeps clear of other users of the same database.
         (0x4C46_0000 | class, id as i32)
@@ -73,6 +75,26 @@ pub async fn lock_in(tx: &mut PgConnection, key: Key) -> sqlx::Result<Held> {
     let (class, id) = key.numbers();
     sqlx::query_scalar!("SELECT pg_advisory_xact_lock($1, $2)", class, id).fetch_one(tx).await?;
     Ok(Held { key })
+}
+
+/// Takes the lock on this connection, until [`unlock_on`] or the connection's end. It tries again and again: whoever
+/// waits in a statement holds a snapshot, and `CREATE INDEX CONCURRENTLY` under the lock would wait for that.
+pub async fn lock_on(connection: &mut PgConnection, key: Key) -> sqlx::Result<Held> {
+    const AGAIN: Duration = Duration::from_millis(50);
+    let (class, id) = key.numbers();
+    while !sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1, $2) AS "taken!""#, class, id)
+        .fetch_one(&mut *connection)
+        .await?
+    {
+        tokio::time::sleep(AGAIN).await;
+    }
+    Ok(Held { key })
+}
+
+pub async fn unlock_on(connection: &mut PgConnection, held: Held) -> sqlx::Result<()> {
+    let (class, id) = held.key.numbers();
+    sqlx::query_scalar!("SELECT pg_advisory_unlock($1, $2)", class, id).fetch_one(connection).await?;
+    Ok(())
 }
 
 /// A lock that lasts as long as this value; dropping it closes its connection and so frees the lock.

@@ -9,7 +9,7 @@ use std::{
 use anyhow::ensure;
 use labelfleet::{
     queue::{self, Dispatcher},
-    store::MIGRATOR,
+    store::migrations,
     up::{Postgres, PostgresOptions, Redis, child, ports},
 };
 use nix::sys::signal::Signal;
@@ -58,7 +58,7 @@ impl Fleet {
         let mut admin = PgConnection::connect(&self.postgres.url()).await?;
         admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
         let url = self.url_of(name);
-        MIGRATOR.run(&mut PgConnection::connect(&url).await?).await?;
+        migrations::run(&mut PgConnection::connect(&url).await?).await?;
         Ok(url)
     }
 

@@ -51,7 +51,7 @@ async fn prepare(queue: &queue::Client, config: &Config) -> anyhow::Result<()> {
         tracing::warn!(error = format!("{error:#}"), "the database does not answer yet");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    let missing = store::missing_migrations(queue.pool()).await?;
+    let missing = store::migrations::missing(queue.pool()).await?;
     anyhow::ensure!(missing == 0, "the schema lacks {missing} migrations: run `labelfleet migrate`");
     match (&config.admin_email, &config.admin_password) {
         (Some(email), Some(password)) => ops::auth::ensure_admin(queue, email, password).await?,

@@ -1,7 +1,7 @@
 //! `labelfleet migrate`
 
 use anyhow::Context;
-use labelfleet::{config::Secret, store::MIGRATOR};
+use labelfleet::{config::Secret, store::migrations};
 use sqlx::{Connection, PgConnection};
 
 #[derive(Debug, clap::Args)]
@@ -15,6 +15,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut connection = PgConnection::connect(args.database_url.expose())
         .await
         .context("the database of DATABASE_URL does not answer")?;
-    MIGRATOR.run(&mut connection).await.context("migrating")?;
-    Ok(super::print(&format!("the schema is up to date ({} migrations)\n", MIGRATOR.iter().count()))?)
+    migrations::run(&mut connection).await.context("migrating")?;
+    Ok(super::print(&format!(
+        "the schema is up to date ({} migrations)\n",
+        migrations::MIGRATIONS.iter().count()
+    ))?)
 }

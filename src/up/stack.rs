@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     config::{Config, Orchestrator, Secret},
-    store::MIGRATOR,
+    store::migrations,
 };
 
 const DATABASE: &str = "labelfleet";
@@ -232,7 +232,7 @@ impl Stack {
 
     async fn migrate(&self) -> anyhow::Result<()> {
         let mut connection = PgConnection::connect(&self.vars["DATABASE_URL"]).await?;
-        MIGRATOR.run(&mut connection).await?;
+        migrations::run(&mut connection).await?;
         Ok(connection.close().await?)
     }
 

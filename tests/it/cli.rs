@@ -27,6 +27,31 @@ fn stdout(output: &Output) -> String {
 }
 
 #[tokio::test]
+async fn several_may_migrate_at_once_and_after_one_that_was_cut_off() {
+    let database = Database::empty().await;
+    let url = Some(database.url.as_str());
+    let all = futures::future::join_all((0..4).map(|_| labelfleet(url, &["migrate"]))).await;
+    all.iter().for_each(|output| assert!(stdout(output).contains("up to date")));
+
+    // What an index leaves whose making was cut off: its name, and nothing that a query could use.
+    let cut_off = [
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'tasks_upstream_once'::regclass",
+        "DELETE FROM _sqlx_migrations WHERE version = 30",
+    ];
+    for sql in cut_off {
+        assert_eq!(sqlx::query(sql).execute(&database.pool).await.unwrap().rows_affected(), 1);
+    }
+    stdout(&labelfleet(url, &["migrate"]).await);
+    let valid: bool = sqlx::query_scalar(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'tasks_upstream_once'::regclass",
+    )
+    .fetch_one(&database.pool)
+    .await
+    .unwrap();
+    assert!(valid);
+}
+
+#[tokio::test]
 async fn jobs_are_listed_shown_cancelled_and_retried() {
     let database = Database::create().await;
     let mut tx = queue::Client::new(database.pool.clone()).begin().await.unwrap();

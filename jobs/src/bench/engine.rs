@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context;
 use labelfleet::{
     queue::{Client, Dispatcher, JobArgs, JobContext, JobResult, Registry, Run, Worker, WorkerOptions},
-    store::MIGRATOR,
+    store::migrations,
     up::{Postgres, PostgresOptions, Redis},
 };
 use serde::{Deserialize, Serialize};
@@ -118,7 +118,7 @@ async fn measure(args: &Args, dir: &std::path::Path) -> anyhow::Result<Report> {
     let mut postgres = Postgres::start(PostgresOptions::new(dir.join("postgres"))).await?;
     let mut redis = Redis::start(&dir.join("redis"), &dir.join("redis.log"), None).await?;
     let pool = PgPoolOptions::new().max_connections(8).connect(&postgres.url()).await?;
-    MIGRATOR.run(&pool).await?;
+    migrations::run(&mut *pool.acquire().await?).await?;
     let bench = Bench {
         queue: Client::with_dispatcher(pool.clone(), Dispatcher::spawn(&redis.url(), "bench")?),
         pool,

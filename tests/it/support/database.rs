@@ -1,6 +1,6 @@
 //! A migrated database for one test: cloned from a template that is made once a server, dropped at the end.
 
-use labelfleet::store::MIGRATOR;
+use labelfleet::store::migrations::{self, MIGRATIONS};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, postgres::PgPoolOptions};
 use url::Url;
 
@@ -21,6 +21,17 @@ impl Database {
     pub async fn create_on(server: &str) -> Self {
         let mut admin = PgConnection::connect(server).await.expect("the server of TEST_DATABASE_URL answers");
         let template = ensure_template(&mut admin, server).await;
+        Self::from_template(admin, server, &template).await
+    }
+
+    /// With no migration in it.
+    pub async fn empty() -> Self {
+        let server = super::server("TEST_DATABASE_URL");
+        let admin = PgConnection::connect(&server).await.expect("the server of TEST_DATABASE_URL answers");
+        Self::from_template(admin, &server, "template0").await
+    }
+
+    async fn from_template(mut admin: PgConnection, server: &str, template: &str) -> Self {
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
         run(&mut admin, format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
         let url = with_database(server, &name);
@@ -52,7 +63,7 @@ impl Drop for Database {
 async fn ensure_template(admin: &mut PgConnection, server: &str) -> String {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
-    MIGRATOR.iter().for_each(|migration| hash.update(&migration.checksum));
+    MIGRATIONS.iter().for_each(|migration| hash.update(&migration.checksum));
     let digest: String = hex::encode(hash.finalize()).chars().take(16).collect();
     let name = format!("test_template_{digest}");
     run(admin, "SELECT pg_advisory_lock(77)".into()).await;
@@ -67,7 +78,7 @@ async fn ensure_template(admin: &mut PgConnection, server: &str) -> String {
         run(admin, format!("CREATE DATABASE {making}")).await;
         let mut connection =
             PgConnection::connect(&with_database(server, &making)).await.expect("connect to template");
-        MIGRATOR.run(&mut connection).await.expect("the migrations run");
+        migrations::run(&mut connection).await.expect("the migrations run");
         connection.close().await.expect("close the template");
         run(admin, format!("ALTER DATABASE {making} RENAME TO {name}")).await;
     }
