@@ -8,14 +8,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     AppState, Done,
     error::{ApiResult, BadRequest, Conflict, NotFound},
-    extract::{Id, Json, Query},
-    page::{PageParams, Paginated},
+    extract::{Id, Json},
+    page::{Listing, PageParams, Paginated},
 };
 use crate::{
     domain::{AnnotatorId, AssignmentId, AssignmentStatus, WorkflowId},
     ops::{self, Error},
     store::{
-        self, Page,
+        self,
         annotators::Annotator,
         assignment_views::{Assignment, AssignmentTask, Filter, GoldResult},
         workflows::Workflow,
@@ -45,8 +45,7 @@ struct AssignmentFilter {
     responses((status = 200, body = Paginated<Assignment>), BadRequest))]
 async fn list_assignments(
     State(state): State<AppState>,
-    Query(filter): Query<AssignmentFilter>,
-    page: Page,
+    Listing { filter, page }: Listing<AssignmentFilter>,
 ) -> ApiResult<Json<Paginated<Assignment>>> {
     let filter = Filter {
         id: None,

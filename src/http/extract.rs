@@ -9,10 +9,7 @@ use axum::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::error::{ApiError, ApiResult};
-use crate::ops::{
-    Error,
-    input::{parse_json, parse_urlencoded},
-};
+use crate::ops::{Error, parse};
 
 /// A JSON body, in and out.
 #[derive(Debug, Clone)]
@@ -32,7 +29,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         if !has_type(request.headers(), "application/json") {
             return Err(Error::Refused("Content-Type must be application/json".into()).into());
         }
-        Ok(Self(parse_json(&body(request, state).await?)?))
+        Ok(Self(parse::json(&body(request, state).await?)?))
     }
 }
 
@@ -49,19 +46,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
                 Error::Refused("Content-Type must be application/x-www-form-urlencoded".into()).into()
             );
         }
-        Ok(Self(parse_urlencoded(&body(request, state).await?)?))
-    }
-}
-
-/// The query string. Fields that `T` doesn't know are ignored.
-#[derive(Debug, Clone)]
-pub struct Query<T>(pub T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
-        Ok(Self(parse_urlencoded(parts.uri.query().unwrap_or_default().as_bytes())?))
+        Ok(Self(parse::urlencoded(&body(request, state).await?)?))
     }
 }
 

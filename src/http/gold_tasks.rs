@@ -8,13 +8,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     AppState, Done,
     error::{ApiResult, BadRequest, Conflict, NotFound},
-    extract::{Id, Json, Query},
-    page::{PageParams, Paginated},
+    extract::{Id, Json},
+    page::{Listing, PageParams, Paginated},
 };
 use crate::{
     domain::{GoldTaskId, LabelingConfigId, fields::GoldTaskFields},
     ops::{self, Error, input::GoldTaskChanges},
-    store::{self, Page, gold_tasks::GoldTask},
+    store::{self, gold_tasks::GoldTask},
 };
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -39,8 +39,7 @@ struct GoldTaskFilter {
     responses((status = 200, body = Paginated<GoldTask>), BadRequest))]
 async fn list_gold_tasks(
     State(state): State<AppState>,
-    Query(filter): Query<GoldTaskFilter>,
-    page: Page,
+    Listing { filter, page }: Listing<GoldTaskFilter>,
 ) -> ApiResult<Json<Paginated<GoldTask>>> {
     let mut db = state.db().await?;
     let gold =

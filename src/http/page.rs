@@ -1,22 +1,23 @@
 //! `limit` and `offset` in, the pagination envelope out: the same for every list.
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{
-    error::{ApiError, ApiResult},
-    extract::Query,
-};
+use super::error::{ApiError, ApiResult};
 use crate::{
-    ops::Error,
+    domain::check::Checks,
+    ops::{self, Error, parse},
     store::{Page, Slice},
 };
 
 const MAX_LIMIT: i64 = 500;
+const DEFAULT_LIMIT: i64 = 100;
 
-#[derive(Debug, Deserialize, IntoParams)]
+/// As the document tells them.
+#[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "a schema")]
 pub struct PageParams {
     /// Results per page.
     #[param(minimum = 1, maximum = 500, default = 100)]
@@ -26,20 +27,55 @@ pub struct PageParams {
     offset: Option<i64>,
 }
 
+/// The query of a list that can be filtered: filter and page are read together, so that every bad parameter is
+/// told at once.
+#[derive(Debug)]
+pub struct Listing<F> {
+    pub filter: F,
+    pub page: Page,
+}
+
+impl<F: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Listing<F> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        let query = parts.uri.query().unwrap_or_default().as_bytes();
+        match (parse::urlencoded(query), page(query)) {
+            (Ok(filter), Ok(page)) => Ok(Self { filter, page }),
+            (Err(Error::Invalid(mut issues)), Err(Error::Invalid(more))) => {
+                issues.extend(more);
+                Err(Error::Invalid(issues).into())
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// The query of a list without filters.
 impl<S: Send + Sync> FromRequestParts<S> for Page {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
-        let Query(params) = Query::<PageParams>::from_request_parts(parts, state).await?;
-        let (limit, offset) = (params.limit.unwrap_or(100), params.offset.unwrap_or(0));
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(Error::invalid("limit", format!("must be from 1 to {MAX_LIMIT}")).into());
-        }
-        if offset < 0 {
-            return Err(Error::invalid("offset", "must not be negative").into());
-        }
-        Ok(Self { limit, offset })
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        Ok(page(parts.uri.query().unwrap_or_default().as_bytes())?)
     }
+}
+
+fn page(query: &[u8]) -> ops::Result<Page> {
+    #[derive(Deserialize)]
+    struct Given {
+        limit: Option<String>,
+        offset: Option<String>,
+    }
+    let given: Given = parse::urlencoded(query)?;
+    let number = |text: Option<String>, default| text.map_or(Ok(default), |text| text.parse::<i64>());
+    let (limit, offset) = (number(given.limit, DEFAULT_LIMIT), number(given.offset, 0));
+    let mut checks = Checks::default();
+    let is_limit = limit.as_ref().is_ok_and(|limit| (1..=MAX_LIMIT).contains(limit));
+    checks.require("limit", is_limit, format!("must be a whole number from 1 to {MAX_LIMIT}"));
+    let is_offset = offset.as_ref().is_ok_and(|offset| *offset >= 0);
+    checks.require("offset", is_offset, "must be a whole number, 0 or more");
+    checks.done().map_err(Error::Invalid)?;
+    Ok(Page { limit: limit.unwrap_or(DEFAULT_LIMIT), offset: offset.unwrap_or_default() })
 }
 
 /// A page of a list.

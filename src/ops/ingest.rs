@@ -10,7 +10,6 @@ use crate::{
     },
     ops::{
         Error, Result, annotator_secret,
-        input::parse_json,
         jobs::{AssignBatch, ExportAssignment, ScoreGold},
     },
     queue::{self, Tx},
@@ -37,7 +36,7 @@ pub async fn webhook(
 ) -> Result<()> {
     let mut tx = queue.begin().await?;
     annotator_secret::check(&mut tx, secrets, annotator, shown).await?;
-    let body: Value = parse_json(body)?;
+    let body: Value = super::parse::json(body)?;
     let events =
         from_webhook(&body).map_err(|bad| Error::invalid(bad.path, format!("must be {}", bad.wanted)))?;
     ingest_all(&mut tx, annotator, EventSource::Webhook, &events).await?;

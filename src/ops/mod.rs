@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod input;
 pub mod jobs;
 pub mod labeling_configs;
+pub mod parse;
 mod passwords;
 pub mod reconcile;
 pub mod roles;

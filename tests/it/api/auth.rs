@@ -78,7 +78,7 @@ async fn what_is_wrong_with_a_login_is_told() {
     let (unknown_email, _) = api.log_in("nobody@fleet.local", "wrong").await.expect_error(401);
     assert_eq!(wrong_password, unknown_email, "the answer tells nobody which emails are known");
     let form = api.request(Method::POST, LOGIN).form(&[("email", ADMIN_EMAIL)]);
-    assert_eq!(api.send(form).await.expect_error(400).1, ["password"]);
+    assert_eq!(api.send(form).await.expect_error(400).1, ["password", "csrfToken"]);
     let forged = [("email", ADMIN_EMAIL), ("password", ADMIN_PASSWORD), ("csrfToken", "forged")];
     let form = api.request(Method::POST, LOGIN).form(&forged);
     assert_eq!(api.send(form).await.expect_error(400).1, ["csrfToken"]);

@@ -7,6 +7,7 @@ mod bad_input;
 mod doors;
 mod keys;
 mod labeling;
+mod lists;
 mod outage;
 mod system;
 mod users;
