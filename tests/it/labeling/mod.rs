@@ -2,6 +2,7 @@
 
 mod assign;
 mod chain;
+mod conformance;
 mod export;
 mod gold;
 mod ingest;

@@ -15,7 +15,7 @@ use labelfleet_jobs::{Deps, instance, label_studio::Client, runtime, template};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::{database::Database, relay::Relay};
+use super::{database::Database, label_studio::Simulator, relay::Relay};
 
 /// Who runs the jobs that a test runs.
 pub const WORKER: Uuid = Uuid::nil();
@@ -59,6 +59,23 @@ impl Fleet {
 
     /// With settings beyond those that every fleet needs.
     pub async fn with(settings: impl IntoIterator<Item = (String, String)>) -> Self {
+        let bin = ("LABEL_STUDIO_BIN".to_owned(), super::server("TEST_LABEL_STUDIO_BIN"));
+        let settings: Vec<_> = std::iter::once(bin).chain(settings).collect();
+        Self::on(settings, None).await
+    }
+
+    /// Whose instances run in this simulator.
+    pub async fn simulated(
+        settings: impl IntoIterator<Item = (String, String)>,
+        simulator: Arc<Simulator>,
+    ) -> Self {
+        Self::on(settings, Some(simulator)).await
+    }
+
+    async fn on(
+        settings: impl IntoIterator<Item = (String, String)>,
+        simulator: Option<Arc<Simulator>>,
+    ) -> Self {
         let database = Database::create().await;
         let dir = tempfile::tempdir().expect("a temporary folder");
         let name: String = Uuid::new_v4().simple().to_string().chars().take(12).collect();
@@ -76,12 +93,14 @@ impl Fleet {
             ("INSTANCE_DIR", dir.path().to_str().expect("a path in UTF-8").to_owned()),
             // Each fleet's first annotator gets the port after it: not all of them the same.
             ("INSTANCE_BASE_PORT", rand::random_range(10_000..19_000).to_string()),
-            ("LABEL_STUDIO_BIN", super::server("TEST_LABEL_STUDIO_BIN")),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
         all.extend(settings);
-        let deps = deps(&all, database.pool.clone());
+        let deps = match simulator {
+            None => deps(&all, database.pool.clone()),
+            Some(simulator) => deps_with(&all, database.pool.clone(), simulator),
+        };
         Self { deps, database, settings: all, _dir: dir, _relay: None }
     }
 
@@ -276,8 +295,18 @@ async fn drop_databases(server: &str, fleet: &str) -> anyhow::Result<()> {
 /// What jobs need, by these settings.
 pub fn deps(settings: &BTreeMap<String, String>, pool: PgPool) -> Arc<Deps> {
     let config = Config::from_map(settings).expect("the settings are right");
+    deps_with(settings, pool, runtime::from_config(&config.instances).expect("a runtime"))
+}
+
+/// [`deps`] with a runtime of one's own.
+pub fn deps_with(
+    settings: &BTreeMap<String, String>,
+    pool: PgPool,
+    runtime: Arc<dyn runtime::Runtime>,
+) -> Arc<Deps> {
+    let config = Config::from_map(settings).expect("the settings are right");
     Arc::new(Deps {
-        runtime: runtime::from_config(&config.instances).expect("a runtime"),
+        runtime,
         queue: queue::Client::new(pool.clone()),
         pool,
         s3: S3::new(&config.s3),

@@ -4,8 +4,10 @@ pub mod api;
 pub mod database;
 pub mod factory;
 pub mod fleet;
+pub mod label_studio;
 pub mod proxy;
 pub mod relay;
+pub mod simulation;
 pub mod storage;
 pub mod wait;
 
