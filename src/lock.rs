@@ -34,6 +34,9 @@ pub enum Key {
     /// Correcting the totals that monitoring reads.
     Rollups,
     Migrations,
+    /// Taking in what an annotator's Label Studio tells: one event after the other, so that a deletion sees the
+    /// creation that was under way before it.
+    Events(i64),
 }
 
 impl Key {
@@ -52,6 +55,7 @@ impl Key {
             Self::Login(hash) => (9, hash),
             Self::Rollups => (10, 0),
             Self::Migrations => (11, 0),
+            Self::Events(annotator) => (12, annotator),
         };
         // "LF" in the high half keeps clear of other users of the same database.
         (0x4C46_0000 | class, id as i32)

@@ -46,19 +46,23 @@ pub fn from_webhook(body: &Value) -> Result<Vec<AnnotationEvent>, BadField> {
         _ => return Ok(Vec::new()),
     };
     let ls_project_id = body.pointer("/project/id").and_then(Value::as_i64);
+    // Where several are created at once, both `annotation` and `task` hold lists.
     let annotations: Vec<&Value> = match (body.get("annotation"), body.get("annotations")) {
+        (Some(Value::Array(many)), _) | (None, Some(Value::Array(many))) => many.iter().collect(),
         (Some(one), _) => vec![one],
-        (None, Some(Value::Array(many))) => many.iter().collect(),
         _ => return Err(BadField { path: "annotation", wanted: "an annotation object" }),
     };
-    let task = match body.get("task") {
-        None => None,
-        Some(Value::Object(_)) => body.get("task"),
+    let tasks: Vec<&Value> = match body.get("task") {
+        None => Vec::new(),
+        Some(Value::Array(many)) => many.iter().collect(),
+        Some(one @ Value::Object(_)) => vec![one],
         Some(_) => return Err(BadField { path: "task", wanted: "a task object" }),
     };
     annotations
         .into_iter()
         .map(|annotation| {
+            let of = |task: &&&Value| task["id"] == annotation["task"];
+            let task = if let [only] = tasks[..] { Some(only) } else { tasks.iter().find(of).copied() };
             let mut event = event(action, annotation, task)?;
             event.ls_project_id = event.ls_project_id.or(ls_project_id);
             Ok(event)
@@ -96,7 +100,7 @@ fn event(
                     .as_str()
                     .and_then(|text| text.parse().ok())
                     .ok_or(BadField { path: "annotation.updated_at", wanted: "an RFC 3339 time" })?,
-                payload: annotation.clone(),
+                payload: storable(annotation),
             }),
         },
     })
@@ -108,6 +112,19 @@ pub fn token_in(data: &Value) -> Option<Uuid> {
         let (head, token) = url.rsplit_once('/')?;
         head.ends_with("/i").then(|| token.parse().ok())?
     })
+}
+
+/// With U+FFFD for U+0000, the one character that Postgres' JSON can't hold: an answer is not lost for it.
+fn storable(value: &Value) -> Value {
+    match value {
+        Value::String(text) if text.contains('\0') => text.replace('\0', "\u{fffd}").into(),
+        Value::Array(items) => items.iter().map(storable).collect(),
+        Value::Object(fields) => {
+            let clean = |(name, value): (&String, &Value)| (name.replace('\0', "\u{fffd}"), storable(value));
+            fields.iter().map(clean).collect()
+        }
+        other => other.clone(),
+    }
 }
 
 /// Label Studio gives seconds; what can't be a working time (negative, years) is dropped.
@@ -164,6 +181,29 @@ mod tests {
         let events = from_webhook(&body).unwrap();
         assert_eq!(events.iter().map(|event| event.annotation_id).collect::<Vec<_>>(), [1, 2]);
         assert!(events.iter().all(|event| event.annotation.is_none() && event.ls_project_id == Some(9)));
+    }
+
+    #[test]
+    fn several_creations_at_once_each_have_their_task() {
+        let (mut body, one) = (created(), created());
+        let mut other = one.clone();
+        (other["annotation"]["id"], other["annotation"]["task"]) = (json!(8), json!(4));
+        (other["task"]["id"], other["task"]["data"]["image"]) = (json!(4), json!("http://elsewhere/"));
+        body["action"] = json!("ANNOTATIONS_CREATED");
+        body["annotation"] = json!([one["annotation"], other["annotation"]]);
+        body["task"] = json!([other["task"], one["task"]]);
+        let events = from_webhook(&body).unwrap();
+        let seen: Vec<_> =
+            events.iter().map(|event| (event.annotation_id, event.ls_task_id, event.token)).collect();
+        assert_eq!(seen, [(7, Some(3), TOKEN.parse().ok()), (8, Some(4), None)]);
+    }
+
+    #[test]
+    fn a_character_that_cannot_be_stored_costs_no_answer() {
+        let mut body = created();
+        body["annotation"]["result"] = json!([{ "a\u{0}": ["x\u{0}y"] }]);
+        let [event] = from_webhook(&body).unwrap().try_into().unwrap();
+        assert_eq!(event.annotation.unwrap().payload["result"], json!([{ "a\u{fffd}": ["x\u{fffd}y"] }]));
     }
 
     #[test]

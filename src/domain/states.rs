@@ -85,7 +85,8 @@ states! {
         Created = "created", Starting = "starting", Active = "active", Stopping = "stopping",
         Stopped = "stopped", Error = "error", Deleted = "deleted",
     }
-    /// pending -> in_progress -> completed; pending and in_progress -> failed | cancelled.
+    /// pending -> in_progress -> completed; pending and in_progress -> failed | cancelled. Back: completed ->
+    /// in_progress when an answer is taken back, in_progress -> pending when its project is gone.
     AssignmentStatus {
         Pending = "pending", InProgress = "in_progress", Completed = "completed",
         Failed = "failed", Cancelled = "cancelled",

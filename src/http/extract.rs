@@ -26,9 +26,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> ApiResult<Self> {
         // Also what keeps other sites' forms out: a browser asks before it sends this type across sites.
-        if !has_type(request.headers(), "application/json") {
-            return Err(Error::Refused("Content-Type must be application/json".into()).into());
-        }
+        require_json(request.headers())?;
         Ok(Self(parse::json(&body(request, state).await?)?))
     }
 }
@@ -92,6 +90,13 @@ pub fn whole(body: Result<Bytes, BytesRejection>) -> ApiResult<Bytes> {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(),
         status => ApiError::new(status, rejection.body_text()),
     })
+}
+
+pub fn require_json(headers: &HeaderMap) -> ApiResult<()> {
+    if has_type(headers, "application/json") {
+        return Ok(());
+    }
+    Err(Error::Refused("Content-Type must be application/json".into()).into())
 }
 
 fn has_type(headers: &HeaderMap, wanted: &str) -> bool {

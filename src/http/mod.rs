@@ -53,6 +53,7 @@ mod workflows;
 
 use error::{ApiError, ApiResult};
 use extract::Json;
+pub use webhook::BODY_LIMIT as WEBHOOK_BODY_LIMIT;
 
 /// Larger bodies are answered with 413 where a route says nothing else.
 pub const BODY_LIMIT: usize = 1024 * 1024;

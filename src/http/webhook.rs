@@ -41,6 +41,7 @@ pub async fn webhook(
     let annotator = header("x-annotator-id").and_then(|id| id.parse().ok()).map(AnnotatorId);
     let secret = header("x-webhook-secret").unwrap_or_default();
     let annotator = annotator.ok_or(Error::Unauthorized("X-Annotator-Id must name an annotator"))?;
+    extract::require_json(&headers)?;
     let body = extract::whole(body)?;
     ingest::webhook(&state.queue, &state.secrets, annotator, secret, &body).await?;
     Ok(extract::Json(Taken { ok: true }))

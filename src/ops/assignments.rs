@@ -19,7 +19,8 @@ pub async fn cancel(queue: &queue::Client, id: AssignmentId) -> Result<()> {
 
 /// Cancels whatever an annotator has in hand.
 pub(super) async fn cancel_open(tx: &mut Tx, annotator: AnnotatorId) -> Result<()> {
-    // Nothing is assigned to them meanwhile.
+    // Several batches are locked here: no event locks them in another order, and nothing is assigned meanwhile.
+    lock_in(tx, Key::Events(annotator.0)).await?;
     lock_in(tx, Key::AssignTo(annotator.0)).await?;
     for id in assignment_views::open_of(tx, annotator).await? {
         if !assignment_views::cancel(tx, id).await? {

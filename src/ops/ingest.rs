@@ -1,5 +1,10 @@
 //! What happens when Label Studio tells of an annotation: one short transaction, the same for a webhook and for
 //! what reconciliation finds.
+//!
+//! It locks in the order of `docs/ARCHITECTURE.md`: the annotator's events, batches with their tasks, and only when
+//! all of them are settled what many share: the jobs that follow, the totals, the annotator.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -8,6 +13,7 @@ use crate::{
         AnnotatorId, AssignmentId, AssignmentTaskState, EventSource, Secrets,
         event::{AnnotationEvent, from_webhook},
     },
+    lock::{Key, lock_in},
     ops::{
         Error, Result, annotator_secret,
         jobs::{AssignBatch, ExportAssignment, ScoreGold},
@@ -25,6 +31,16 @@ pub enum Ingested {
     Unassigned,
 }
 
+impl Ingested {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::Duplicate => "duplicate",
+            Self::Unassigned => "unassigned",
+        }
+    }
+}
+
 /// Takes in what Label Studio tells, once the annotator's secret was `shown`. Both share a transaction: the
 /// annotator waits, and each connection that is taken from the pool costs round trips of its own.
 pub async fn webhook(
@@ -39,8 +55,10 @@ pub async fn webhook(
     let body: Value = super::parse::json(body)?;
     let events =
         from_webhook(&body).map_err(|bad| Error::invalid(bad.path, format!("must be {}", bad.wanted)))?;
-    ingest_all(&mut tx, annotator, EventSource::Webhook, &events).await?;
-    Ok(tx.commit().await?)
+    let outcomes = take_in(&mut tx, annotator, EventSource::Webhook, &events).await?;
+    tx.commit().await?;
+    count(EventSource::Webhook, &outcomes);
+    Ok(())
 }
 
 /// Takes in events that were found otherwise, all or none.
@@ -51,65 +69,81 @@ pub async fn ingest(
     events: &[AnnotationEvent],
 ) -> Result<Vec<Ingested>> {
     let mut tx = queue.begin().await?;
-    let outcomes = ingest_all(&mut tx, annotator, source, events).await?;
+    let outcomes = take_in(&mut tx, annotator, source, events).await?;
     tx.commit().await?;
+    count(source, &outcomes);
     Ok(outcomes)
 }
 
-/// The caller commits next: counting is last, since its row is one that all of the annotator's events share.
-async fn ingest_all(
+async fn take_in(
     tx: &mut Tx,
     annotator: AnnotatorId,
     source: EventSource,
     events: &[AnnotationEvent],
 ) -> Result<Vec<Ingested>> {
-    let mut outcomes = Vec::with_capacity(events.len());
-    for event in events {
-        outcomes.push(ingest_one(tx, annotator, source, event).await?);
+    if events.is_empty() {
+        return Ok(Vec::new());
     }
-    let told = events.iter().zip(&outcomes);
-    let recorded: Vec<_> = told.filter(|told| *told.1 == Ingested::Recorded).map(|told| told.0).collect();
+    let lock = lock_in(tx, Key::Events(annotator.0)).await?;
+    let mut outcomes = Vec::with_capacity(events.len());
+    let mut recorded = Vec::with_capacity(events.len());
+    let (mut batches, mut gold, mut was_away) = (BTreeMap::new(), BTreeSet::new(), false);
+    for event in events {
+        let kept = annotations::keep(tx, &lock, annotator, source, event).await?;
+        was_away |= kept.was_away;
+        outcomes.push(match (kept.is_new, kept.task) {
+            (false, _) => Ingested::Duplicate,
+            (true, None) => Ingested::Unassigned,
+            (true, Some(_)) => Ingested::Recorded,
+        });
+        let Some(task) = kept.task.filter(|_| kept.is_new) else { continue };
+        recorded.push(event);
+        if event.annotation.is_none() {
+            annotations::mark_deleted(tx, annotator, event.annotation_id).await?;
+        }
+        let settled = annotations::settle(tx, task).await?;
+        // An answer that was changed or taken back is scored again too, and a skip is counted.
+        let was_or_is_answered = [settled.before, settled.after]
+            .iter()
+            .any(|state| matches!(state, AssignmentTaskState::Done | AssignmentTaskState::Skipped));
+        if settled.is_gold && was_or_is_answered {
+            gold.insert(task);
+        }
+        batches.insert(settled.assignment_id, settled.is_batch_over);
+    }
+    for assignment_task_id in gold {
+        tx.enqueue(&ScoreGold { assignment_task_id }).await?;
+    }
+    for (assignment, _) in batches.into_iter().filter(|(_, is_over)| *is_over) {
+        finish(tx, assignment, annotator).await?;
+    }
     rollups::count(tx, annotator, &recorded).await?;
+    if was_away {
+        annotations::note_at_work(tx, annotator).await?;
+    }
     Ok(outcomes)
 }
 
-async fn ingest_one(
-    tx: &mut Tx,
-    annotator: AnnotatorId,
-    source: EventSource,
-    event: &AnnotationEvent,
-) -> Result<Ingested> {
-    let kept = annotations::keep(tx, annotator, source, event).await?;
-    if !kept.is_new {
-        return Ok(Ingested::Duplicate);
+/// Once they are committed. An event of a task that is in no batch is seen here, and among the events.
+fn count(source: EventSource, outcomes: &[Ingested]) {
+    for outcome in outcomes {
+        let labels = [("source", source.as_str()), ("outcome", outcome.as_str())];
+        metrics::counter!("annotation_events_total", &labels).increment(1);
     }
-    let Some(task) = kept.task else { return Ok(Ingested::Unassigned) };
-    if event.annotation.is_none() {
-        annotations::mark_deleted(tx, annotator, event.annotation_id).await?;
-    }
-    let settled = annotations::settle(tx, task).await?;
-    // An answer that was changed or taken back is scored again too, and a skip is counted.
-    let was_or_is_answered = [settled.before, settled.after]
-        .iter()
-        .any(|state| matches!(state, AssignmentTaskState::Done | AssignmentTaskState::Skipped));
-    if settled.is_gold && was_or_is_answered {
-        tx.enqueue(&ScoreGold { assignment_task_id: task }).await?;
-    }
-    if settled.is_batch_over {
-        finish_if_done(tx, settled.assignment_id, annotator).await?;
-    }
-    Ok(Ingested::Recorded)
 }
 
 /// Completes an assignment whose tasks are all done, exports it and hands out the next. One that was completed
-/// before is exported again: something in it has changed.
-pub async fn finish_if_done(tx: &mut Tx, assignment: AssignmentId, annotator: AnnotatorId) -> Result<bool> {
-    let completed = store::assignments::complete_if_done(tx, assignment).await?;
-    if completed {
+/// before is exported again, as something in it has changed; or it is opened again, as an answer was taken back.
+pub async fn finish(tx: &mut Tx, assignment: AssignmentId, annotator: AnnotatorId) -> Result<()> {
+    if store::assignments::reopen_if_undone(tx, assignment).await? {
+        return Ok(());
+    }
+    let is_completed = store::assignments::complete_if_done(tx, assignment).await?;
+    if is_completed {
         tx.enqueue(&AssignBatch { annotator_id: annotator }).await?;
     }
-    if completed || store::assignments::touch_completed(tx, assignment).await? {
+    if is_completed || store::assignments::touch_completed(tx, assignment).await? {
         tx.enqueue(&ExportAssignment { assignment_id: assignment }).await?;
     }
-    Ok(completed)
+    Ok(())
 }

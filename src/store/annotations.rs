@@ -4,13 +4,16 @@
 //! events out of order come to the same.
 //!
 //! Label Studio makes the annotator wait for our answer, so an event costs two statements: [`keep`] stores what
-//! was told, and [`settle`], which sees it beside all that others have committed, draws the conclusion. Whoever
-//! changes a batch and its tasks locks the batch first.
+//! was told, and [`settle`] draws the conclusion. An annotator's events are taken in one after the other (the caller
+//! shows the lock), and whoever changes a batch and its tasks locks the batch first.
 
 use sqlx::PgConnection;
 
-use crate::domain::{
-    AnnotatorId, AssignmentId, AssignmentTaskId, AssignmentTaskState, EventSource, event::AnnotationEvent,
+use crate::{
+    domain::{
+        AnnotatorId, AssignmentId, AssignmentTaskId, AssignmentTaskState, EventSource, event::AnnotationEvent,
+    },
+    lock::{Held, Key},
 };
 
 /// What keeping an event came to.
@@ -20,19 +23,23 @@ pub struct Kept {
     pub is_new: bool,
     /// The place in a batch that the event speaks of; none if it is in no batch of this annotator.
     pub task: Option<AssignmentTaskId>,
+    /// The annotator was last seen at work a while ago: see [`note_at_work`].
+    pub was_away: bool,
 }
 
 /// Keeps an event, once, and with it the newest version of its annotation; locks the batch that it belongs to.
 ///
 /// The task is found among this annotator's own: by the token in its data, by Label Studio's ids, or by an
-/// annotation that we hold. A deletion that came before its annotation stays the last word: Label Studio never
-/// gives an id out twice. That the annotator is at work is noted too, at most once a minute.
+/// annotation that we hold. A deletion stays the last word, also when it came before its annotation: Label Studio
+/// never gives an id out twice.
 pub async fn keep(
     db: &mut PgConnection,
+    lock: &Held,
     annotator: AnnotatorId,
     source: EventSource,
     event: &AnnotationEvent,
 ) -> sqlx::Result<Kept> {
+    debug_assert_eq!(lock.key(), Key::Events(annotator.0));
     let annotation = event.annotation.as_ref();
     sqlx::query_as!(
         Kept,
@@ -67,12 +74,12 @@ pub async fn keep(
                ON CONFLICT ON CONSTRAINT annotations_ls_key DO UPDATE
                SET was_cancelled = excluded.was_cancelled, lead_time_ms = excluded.lead_time_ms,
                    payload = excluded.payload, ls_updated_at = excluded.ls_updated_at, received_at = now()
-               WHERE annotations.ls_updated_at < excluded.ls_updated_at AND annotations.deleted_at IS NULL
-           ), at_work AS (
-               UPDATE annotators SET last_active_at = now()
-               WHERE id = $1 AND (last_active_at IS NULL OR last_active_at < now() - interval '1 minute')
+               WHERE annotations.ls_updated_at < excluded.ls_updated_at
            )
-           SELECT EXISTS (SELECT FROM event) AS "is_new!", (SELECT id FROM task) AS "task: AssignmentTaskId""#,
+           SELECT EXISTS (SELECT FROM event) AS "is_new!", (SELECT id FROM task) AS "task: AssignmentTaskId",
+                  EXISTS (SELECT FROM annotators WHERE id = $1
+                            AND (last_active_at IS NULL OR last_active_at < now() - interval '1 minute'))
+                      AS "was_away!""#,
         annotator.0,
         event.token,
         event.ls_project_id,
@@ -105,6 +112,14 @@ pub async fn mark_deleted(
     Ok(())
 }
 
+/// Notes that the annotator is at work: last in a transaction, as other work waits for the row.
+pub async fn note_at_work(db: &mut PgConnection, annotator: AnnotatorId) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE annotators SET last_active_at = now() WHERE id = $1", annotator.0)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
 /// What became of a task.
 #[derive(Debug, Clone, Copy)]
 pub struct Settled {
@@ -116,40 +131,49 @@ pub struct Settled {
     pub is_batch_over: bool,
 }
 
-/// Brings a task, its pool row and its batch's counter to what the standing annotations say. The caller holds the
-/// batch's row lock (see [`keep`]).
+/// Brings a task, its pool row and its batch's counter to what the standing annotations say. What is taken back in a
+/// batch that was cancelled goes to the pool. The caller holds the batch's row lock (see [`keep`]).
 pub async fn settle(db: &mut PgConnection, task: AssignmentTaskId) -> sqlx::Result<Settled> {
     sqlx::query_as!(
         Settled,
         r#"WITH standing AS (
-               SELECT was_cancelled, lead_time_ms, ls_updated_at FROM annotations
+               SELECT was_cancelled, lead_time_ms AS lead, ls_updated_at AS at FROM annotations
                WHERE assignment_task_id = $1 AND deleted_at IS NULL
-               ORDER BY was_cancelled, ls_updated_at DESC LIMIT 1
+               ORDER BY was_cancelled, ls_updated_at DESC, ls_annotation_id DESC LIMIT 1
            ), task AS (
-               SELECT id, assignment_id, task_id, gold_task_id, state AS before,
+               SELECT assignment_tasks.id, assignment_id, task_id, gold_task_id, state AS before, lead, at,
                       CASE WHEN state = 'released' THEN state
-                           ELSE COALESCE((SELECT CASE WHEN was_cancelled THEN 'skipped' ELSE 'done' END
-                                          FROM standing), 'open') END AS after
-               FROM assignment_tasks WHERE id = $1
+                           WHEN was_cancelled THEN 'skipped'
+                           WHEN NOT was_cancelled THEN 'done'
+                           WHEN status IN ('cancelled', 'failed') THEN 'released'
+                           ELSE 'open' END AS after
+               FROM assignment_tasks
+               JOIN assignments ON assignments.id = assignment_id
+               LEFT JOIN standing ON true
+               WHERE assignment_tasks.id = $1
            ), changed AS (
                UPDATE assignment_tasks
-               SET state = after, (lead_time_ms, done_at) = (SELECT lead_time_ms, ls_updated_at FROM standing)
-               FROM task WHERE assignment_tasks.id = task.id AND before <> after
+               SET state = after, lead_time_ms = lead, done_at = at,
+                   released_at = CASE WHEN after = 'released' THEN now() END
+               FROM task
+               WHERE assignment_tasks.id = task.id AND before <> 'released'
+                 AND (before <> after OR (lead_time_ms, done_at) IS DISTINCT FROM (lead, at))
            ), pool AS (
                UPDATE tasks SET updated_at = now(),
-                   status = CASE after WHEN 'done' THEN 'completed' WHEN 'skipped' THEN 'skipped' ELSE 'assigned' END
+                   status = CASE after WHEN 'done' THEN 'completed' WHEN 'skipped' THEN 'skipped'
+                                       WHEN 'released' THEN 'available' ELSE 'assigned' END
                FROM task WHERE tasks.id = task.task_id AND before <> after
            ), counted AS (
-               UPDATE assignments SET updated_at = now(),
-                   done_count = done_count + (after <> 'open')::integer - (before <> 'open')::integer
-               FROM task
-               WHERE assignments.id = task.assignment_id AND (before = 'open') <> (after = 'open')
+               UPDATE assignments SET active_at = now(),
+                   updated_at = CASE WHEN before = after THEN updated_at ELSE now() END,
+                   done_count = done_count + (after IN ('done', 'skipped'))::integer
+                                           - (before IN ('done', 'skipped'))::integer
+               FROM task WHERE assignments.id = task.assignment_id
                RETURNING done_count
            )
            SELECT assignment_id AS "assignment_id: AssignmentId", gold_task_id IS NOT NULL AS "is_gold!",
                   before AS "before: AssignmentTaskState", after AS "after!: AssignmentTaskState",
-                  status = 'completed'
-                  OR COALESCE((SELECT done_count FROM counted), done_count) = task_count + gold_task_count
+                  status = 'completed' OR (SELECT done_count FROM counted) = task_count + gold_task_count
                       AS "is_batch_over!"
            FROM task JOIN assignments ON assignments.id = assignment_id"#,
         task.0

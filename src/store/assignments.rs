@@ -205,7 +205,7 @@ pub async fn set_ls_tasks(
 pub async fn publish(db: &mut PgConnection, id: AssignmentId, job: JobRef) -> sqlx::Result<bool> {
     let published = sqlx::query!(
         "UPDATE assignments
-         SET status = 'in_progress', published_at = now(), published_by_job = $2, updated_at = now()
+         SET status = 'in_progress', published_at = now(), published_by_job = $2, active_at = now(), updated_at = now()
          WHERE id = $1 AND status = 'pending' AND gold_at IS NOT NULL AND ls_project_id IS NOT NULL",
         id.0,
         job.0
@@ -225,6 +225,21 @@ pub async fn complete_if_done(db: &mut PgConnection, id: AssignmentId) -> sqlx::
     .execute(db)
     .await?;
     Ok(completed.rows_affected() == 1)
+}
+
+/// completed -> in_progress, when an answer was taken back since; false otherwise. What was exported of it is exported
+/// again once it is complete.
+pub async fn reopen_if_undone(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<bool> {
+    let reopened = sqlx::query!(
+        "UPDATE assignments
+         SET status = 'in_progress', completed_at = NULL, exported_at = NULL, reclaimed_at = NULL,
+             updated_at = clock_timestamp()
+         WHERE id = $1 AND status = 'completed' AND done_count < task_count + gold_task_count",
+        id.0
+    )
+    .execute(db)
+    .await?;
+    Ok(reopened.rows_affected() == 1)
 }
 
 /// Notes that something in a completed assignment has changed; false if it is not completed.

@@ -15,7 +15,7 @@ use futures::TryStreamExt;
 use labelfleet::{
     domain::{AnnotatorStatus, AssignmentId, JobRef, event::token_in, source::image_field},
     lock::{Key, LockError, Session},
-    ops::{ingest::finish_if_done, jobs::PublishAssignment},
+    ops::{ingest::finish, jobs::PublishAssignment},
     queue::{JobContext, JobError, JobResult, OrDiscard, OrRetry, Run},
     store::{self, assignments::Slot, publishing::Batch},
 };
@@ -83,7 +83,7 @@ async fn publish(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResu
     store::assignments::publish(&mut tx, id, JobRef(context.id.0)).await.or_retry()?;
     store::assignments::set_ls_tasks(&mut tx, id, &tokens, &ls_ids).await.or_retry()?;
     // Someone quick may have done it all before we got here.
-    finish_if_done(&mut tx, id, batch.annotator_id).await.or_retry()?;
+    finish(&mut tx, id, batch.annotator_id).await.or_retry()?;
     let outcome = json!({"lsProjectId": project, "tasks": tokens.len()});
     context.finish_in(&mut tx, outcome.clone()).await.or_retry()?;
     tx.commit().await.or_retry()?;

@@ -11,6 +11,7 @@ mod lists;
 mod outage;
 mod system;
 mod users;
+mod webhook;
 mod workflows;
 
 use serde_json::Value;

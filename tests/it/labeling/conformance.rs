@@ -69,7 +69,11 @@ async fn walk(client: &Client) -> Value {
     let tasks: Vec<NewTask> = (0..5)
         .map(|n| {
             let url = format!("http://127.0.0.1:1/i/{n}");
-            NewTask { data: Map::from_iter([("image".into(), url.into())]), meta: Map::new(), predictions: vec![] }
+            NewTask {
+                data: Map::from_iter([("image".into(), url.into())]),
+                meta: Map::new(),
+                predictions: vec![],
+            }
         })
         .collect();
     let imported = client.import_tasks(project.id, &tasks).await.unwrap();
@@ -112,9 +116,14 @@ async fn walk(client: &Client) -> Value {
         .map(|body| {
             let task = &body["task"];
             json!([
-                body["action"], body["annotation"].is_object().then(|| essence(&body["annotation"])),
-                body["annotations"].as_array().map(|all| all.iter().map(|one| one["id"].is_i64()).collect::<Vec<_>>()),
-                body["project"]["id"] == project.id, task["id"].as_i64().map(|id| ids.contains(&id)), task["data"],
+                body["action"],
+                body["annotation"].is_object().then(|| essence(&body["annotation"])),
+                body["annotations"]
+                    .as_array()
+                    .map(|all| all.iter().map(|one| one["id"].is_i64()).collect::<Vec<_>>()),
+                body["project"]["id"] == project.id,
+                task["id"].as_i64().map(|id| ids.contains(&id)),
+                task["data"],
             ])
         })
         .collect();

@@ -1,6 +1,6 @@
 //! The endpoints, as far as the fleet and an annotator's browser use them.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -40,10 +40,6 @@ pub fn router(shared: Arc<Shared>) -> Router {
 }
 
 async fn door(State(sim): Sim, request: Request, next: Next) -> Response {
-    sim.requests.fetch_add(1, Ordering::SeqCst);
-    if sim.refuses.load(Ordering::SeqCst) {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    }
     let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if shown != Some(&format!("Token {}", sim.token)) && request.uri().path() != "/health" {
         let body = json!({ "status_code": 401, "detail": "Invalid token." });
@@ -62,7 +58,9 @@ fn found(value: Option<Value>) -> Response {
 }
 
 async fn whoami() -> Json<Value> {
-    Json(json!({ "id": 1, "email": "ann@example.com", "username": "ann@example.com", "active_organization": 1 }))
+    Json(
+        json!({ "id": 1, "email": "ann@example.com", "username": "ann@example.com", "active_organization": 1 }),
+    )
 }
 
 #[derive(Deserialize)]
@@ -88,7 +86,8 @@ fn paged(all: Vec<Value>, query: &ListQuery) -> Response {
 async fn list_projects(State(sim): Sim, Query(query): Query<ListQuery>) -> Response {
     let world = sim.world.lock().unwrap();
     let wanted = query.title.clone().unwrap_or_default().to_lowercase();
-    let has = |project: &Map<String, Value>| project["title"].as_str().unwrap().to_lowercase().contains(&wanted);
+    let has =
+        |project: &Map<String, Value>| project["title"].as_str().unwrap().to_lowercase().contains(&wanted);
     let ids = world.projects.iter().rev().filter(|(_, project)| has(project)).map(|(id, _)| *id);
     let all = ids.filter_map(|id| world.project(id)).collect();
     paged(all, &query)
@@ -120,7 +119,11 @@ async fn get_project(State(sim): Sim, Path(id): Path<i64>) -> Response {
     found(sim.world.lock().unwrap().project(id))
 }
 
-async fn change_project(State(sim): Sim, Path(id): Path<i64>, Json(fields): Json<Map<String, Value>>) -> Response {
+async fn change_project(
+    State(sim): Sim,
+    Path(id): Path<i64>,
+    Json(fields): Json<Map<String, Value>>,
+) -> Response {
     let mut world = sim.world.lock().unwrap();
     if let Some(project) = world.projects.get_mut(&id) {
         project.extend(fields);
@@ -184,7 +187,8 @@ async fn list_tasks(State(sim): Sim, Query(asked): Query<TaskQuery>) -> Response
         return not_found();
     }
     let mut ids: Vec<i64> = world.tasks_of(asked.project).map(|(id, _)| *id).collect();
-    let query: Value = asked.query.as_deref().map_or(Value::Null, |query| serde_json::from_str(query).unwrap());
+    let query: Value =
+        asked.query.as_deref().map_or(Value::Null, |query| serde_json::from_str(query).unwrap());
     match query["ordering"][0].as_str() {
         None => {}
         Some("-tasks:updated_at") => ids.sort_by_key(|id| std::cmp::Reverse(world.tasks[id].updated_at)),
@@ -266,7 +270,11 @@ async fn create_webhook(State(sim): Sim, Json(mut webhook): Json<Value>) -> Resp
     (StatusCode::CREATED, Json(webhook)).into_response()
 }
 
-async fn change_webhook(State(sim): Sim, Path(id): Path<i64>, Json(fields): Json<Map<String, Value>>) -> Response {
+async fn change_webhook(
+    State(sim): Sim,
+    Path(id): Path<i64>,
+    Json(fields): Json<Map<String, Value>>,
+) -> Response {
     let mut world = sim.world.lock().unwrap();
     if let Some(Value::Object(webhook)) = world.webhooks.get_mut(&id) {
         webhook.extend(fields);

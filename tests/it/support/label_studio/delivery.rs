@@ -1,10 +1,7 @@
 //! Webhooks as Label Studio sends them: inside the request that caused them, with one second's patience, once.
 //! What a network does to them on the way is planned by the test.
 
-use std::{
-    sync::atomic::Ordering,
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};

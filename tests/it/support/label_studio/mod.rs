@@ -16,14 +16,14 @@ mod world;
 
 use std::sync::{
     Arc, Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicUsize, Ordering},
 };
 
 use labelfleet_jobs::label_studio::Client;
 use tokio::{net::TcpListener, sync::oneshot};
 
-pub use delivery::Fate;
 use delivery::Delivery;
+pub use delivery::Fate;
 pub use runtime::Simulator;
 pub use world::World;
 
@@ -42,8 +42,6 @@ struct Shared {
     plan: Mutex<Plan>,
     held: Mutex<Vec<Delivery>>,
     http: reqwest::Client,
-    refuses: AtomicBool,
-    requests: AtomicUsize,
     not_delivered: AtomicUsize,
 }
 
@@ -59,8 +57,6 @@ impl LabelStudio {
             plan: Mutex::new(Box::new(|_| Fate::Deliver)),
             held: Mutex::default(),
             http: delivery::client(),
-            refuses: AtomicBool::new(false),
-            requests: AtomicUsize::new(0),
             not_delivered: AtomicUsize::new(0),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -119,16 +115,6 @@ impl LabelStudio {
         for delivery in &held {
             self.shared.send(delivery).await;
         }
-    }
-
-    /// Answers every request with 500, or no longer does.
-    pub fn refuse(&self, refuses: bool) {
-        self.shared.refuses.store(refuses, Ordering::SeqCst);
-    }
-
-    /// How many requests it was asked so far.
-    pub fn requests(&self) -> usize {
-        self.shared.requests.load(Ordering::SeqCst)
     }
 
     /// Webhooks that were sent and not answered with a success within a second.

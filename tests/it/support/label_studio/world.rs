@@ -168,7 +168,8 @@ impl World {
     /// A task, with its annotations as a listing shows them or without as a webhook does.
     pub fn task(&self, id: i64, whole: bool) -> Option<Value> {
         let task = self.tasks.get(&id)?;
-        let of = |skipped: bool| self.annotations_of(id).filter(|(_, one)| one.was_cancelled == skipped).count();
+        let of =
+            |skipped: bool| self.annotations_of(id).filter(|(_, one)| one.was_cancelled == skipped).count();
         let annotations: Vec<Value> = if whole {
             self.annotations_of(id).filter_map(|(annotation, _)| self.annotation(*annotation)).collect()
         } else {

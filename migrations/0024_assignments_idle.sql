@@ -1,0 +1,3 @@
+-- no-transaction
+-- Whom nothing was heard of for longest.
+CREATE INDEX CONCURRENTLY assignments_idle ON assignments (active_at) WHERE status IN ('pending', 'in_progress');
