@@ -8,6 +8,7 @@
 //! - [`event`]: what Label Studio tells us of annotations
 //! - [`fields`]: what callers may say of a resource; [`check`]: the rules' vocabulary; [`time`]: how times are written
 //! - [`formats`]: what a workflow is exported as
+//! - [`monitoring`]: figures from what is counted
 //! - [`source`]: which S3 objects are images, and what a task shows
 
 pub mod access;
@@ -18,6 +19,7 @@ pub mod fields;
 pub mod fleet;
 pub mod formats;
 pub mod ids;
+pub mod monitoring;
 pub mod scoring;
 pub mod secrets;
 pub mod source;

@@ -40,9 +40,11 @@ mod images;
 mod keys;
 mod labeling_configs;
 mod metrics;
+mod monitoring;
 mod observe;
 mod openapi;
 mod page;
+mod quality;
 mod reconcile;
 mod roles;
 mod settings;
@@ -124,6 +126,8 @@ fn closed_routes() -> OpenApiRouter<AppState> {
         .merge(annotators::routes())
         .merge(assignments::routes())
         .merge(settings::routes())
+        .merge(monitoring::routes())
+        .merge(quality::routes())
         .routes(routes!(reconcile::run_reconcile))
 }
 

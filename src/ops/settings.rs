@@ -5,6 +5,7 @@ use crate::{
     domain::{
         check::Checks,
         fields::{Fields, SettingFields},
+        monitoring::{ACCURACY_THRESHOLD, as_threshold},
     },
     queue,
     store::settings::{self, Setting},
@@ -14,6 +15,8 @@ use crate::{
 pub async fn put(queue: &queue::Client, key: &str, fields: &SettingFields) -> Result<Setting> {
     let mut checks = Checks::default();
     checks.text("key", key, 1..=200);
+    let is_threshold = key != ACCURACY_THRESHOLD || as_threshold(&fields.value).is_some();
+    checks.require("value", is_threshold, "must be a number from 0 to 1");
     checks.done().map_err(Error::Invalid)?;
     fields.check().map_err(Error::Invalid)?;
     let mut tx = queue.begin().await?;

@@ -6,10 +6,11 @@
 //! and what belongs to no assignment of ours never does. Which event came first does not matter: when an earlier
 //! version arrives late, the annotation moves.
 //!
-//! `annotator_gold` holds what gold came to, by annotator; a trigger keeps it (migration 0008).
+//! `annotator_gold`, `annotator_assignments` and `annotator_rejections` hold totals of all time by annotator. Triggers keep
+//! them (migrations 0008 and 0026), since what they count is written in many places.
 //!
-//! Both are sums of their events, so [`correct_hours`] and [`correct_gold`] can tell the difference in one snapshot
-//! and add it, while others go on counting.
+//! All are sums of what they count, so a correction can tell the difference in one snapshot and add it, while others
+//! go on counting.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -157,7 +158,62 @@ pub async fn correct_gold(db: &mut PgConnection, lock: &Held) -> sqlx::Result<u6
     Ok(corrected.rows_affected())
 }
 
-/// Every annotator that ever told of an annotation, or is counted.
+/// Brings the totals of assignments to what the assignments say; how many annotators' were wrong.
+pub async fn correct_assignments(db: &mut PgConnection, lock: &Held) -> sqlx::Result<u64> {
+    debug_assert_eq!(lock.key(), Key::Rollups);
+    let corrected = sqlx::query!(
+        r#"WITH missing AS (
+               SELECT annotator_id, sum(total) AS total, sum(in_progress) AS in_progress,
+                      sum(completed) AS completed, sum(cancelled) AS cancelled
+               FROM (SELECT annotator_id, count(*) AS total,
+                            count(*) FILTER (WHERE status = 'in_progress') AS in_progress,
+                            count(*) FILTER (WHERE status = 'completed') AS completed,
+                            count(*) FILTER (WHERE status = 'cancelled') AS cancelled
+                     FROM assignments GROUP BY annotator_id
+                     UNION ALL
+                     SELECT annotator_id, -total, -in_progress, -completed, -cancelled
+                     FROM annotator_assignments) AS difference
+               GROUP BY annotator_id
+           )
+           INSERT INTO annotator_assignments AS kept (annotator_id, total, in_progress, completed, cancelled)
+           SELECT annotator_id, total, in_progress, completed, cancelled FROM missing
+           WHERE (total, in_progress, completed, cancelled) <> (0, 0, 0, 0)
+           ORDER BY annotator_id
+           ON CONFLICT (annotator_id) DO UPDATE
+           SET total = kept.total + excluded.total, in_progress = kept.in_progress + excluded.in_progress,
+               completed = kept.completed + excluded.completed, cancelled = kept.cancelled + excluded.cancelled"#
+    )
+    .execute(db)
+    .await?;
+    Ok(corrected.rows_affected())
+}
+
+/// Brings the totals of rejections to what the rejections say; how many annotators' were wrong.
+pub async fn correct_rejections(db: &mut PgConnection, lock: &Held) -> sqlx::Result<u64> {
+    debug_assert_eq!(lock.key(), Key::Rollups);
+    let corrected = sqlx::query!(
+        r#"WITH missing AS (
+               SELECT annotator_id, sum(rejections) AS rejections, sum(reworks) AS reworks
+               FROM (SELECT original_annotator_id AS annotator_id,
+                            count(*) FILTER (WHERE status <> 'withdrawn') AS rejections,
+                            count(*) FILTER (WHERE is_rework(status, action_taken)) AS reworks
+                     FROM rejections GROUP BY original_annotator_id
+                     UNION ALL
+                     SELECT annotator_id, -rejections, -reworks FROM annotator_rejections) AS difference
+               GROUP BY annotator_id
+           )
+           INSERT INTO annotator_rejections AS kept (annotator_id, rejections, reworks)
+           SELECT annotator_id, rejections, reworks FROM missing WHERE (rejections, reworks) <> (0, 0)
+           ORDER BY annotator_id
+           ON CONFLICT (annotator_id) DO UPDATE
+           SET rejections = kept.rejections + excluded.rejections, reworks = kept.reworks + excluded.reworks"#
+    )
+    .execute(db)
+    .await?;
+    Ok(corrected.rows_affected())
+}
+
+/// Every annotator, deleted ones too.
 pub async fn annotators(db: &mut PgConnection) -> sqlx::Result<Vec<AnnotatorId>> {
     sqlx::query_scalar!(r#"SELECT id AS "id: AnnotatorId" FROM annotators ORDER BY id"#).fetch_all(db).await
 }

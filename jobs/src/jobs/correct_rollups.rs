@@ -28,10 +28,18 @@ impl Run<Deps> for CorrectRollups {
         let mut tx = deps.pool.begin().await.or_retry()?;
         let lock = lock_in(&mut tx, Key::Rollups).await.or_retry()?;
         let gold = rollups::correct_gold(&mut tx, &lock).await.or_retry()?;
+        let assignments = rollups::correct_assignments(&mut tx, &lock).await.or_retry()?;
+        let rejections = rollups::correct_rejections(&mut tx, &lock).await.or_retry()?;
         tx.commit().await.or_retry()?;
-        if hours + gold > 0 {
-            tracing::warn!(hours, annotators = gold, "totals of monitoring were wrong and are corrected");
+        if hours + gold + assignments + rejections > 0 {
+            tracing::warn!(
+                hours,
+                gold,
+                assignments,
+                rejections,
+                "totals of monitoring were wrong and are corrected"
+            );
         }
-        Ok(json!({"hours": hours, "gold": gold}))
+        Ok(json!({"hours": hours, "gold": gold, "assignments": assignments, "rejections": rejections}))
     }
 }
