@@ -13,6 +13,12 @@ pub struct Issue {
     pub message: String,
 }
 
+impl Issue {
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into() }
+    }
+}
+
 /// Collects issues.
 #[derive(Debug, Default)]
 pub struct Checks(Vec<Issue>);

@@ -5,6 +5,7 @@
 //! - [`access`]: who may do what, and what an API key looks like
 //! - [`batch`]: how much gold a batch gets, which, and where
 //! - [`scoring`]: an annotation held against a gold task's expected result
+//! - [`interface`]: what a labeling config's XML shows and asks for
 //! - [`event`]: what Label Studio tells us of annotations
 //! - [`fields`]: what callers may say of a resource; [`check`]: the rules' vocabulary; [`time`]: how times are written
 //! - [`formats`]: what a workflow is exported as
@@ -20,6 +21,7 @@ pub mod fleet;
 pub mod formats;
 pub mod ids;
 pub mod monitoring;
+pub mod interface;
 pub mod scoring;
 pub mod secrets;
 pub mod source;

@@ -31,6 +31,13 @@ pub type WorkflowChanges = Partial<WorkflowFields>;
 impl<T: Fields> Partial<T> {
     /// The fields of `current` (any serialized resource that holds `T`'s) with these laid over them, checked.
     pub fn onto(self, current: &impl Serialize) -> Result<T> {
+        let changed = self.over(current)?;
+        changed.check().map_err(Error::Invalid)?;
+        Ok(changed)
+    }
+
+    /// [`Self::onto`] without the check, for fields whose rules ask for more than the fields.
+    pub fn over(self, current: &impl Serialize) -> Result<T> {
         let Value::Object(mut fields) = json(current)? else {
             return Err(anyhow::anyhow!("a resource is not an object").into());
         };
@@ -41,7 +48,6 @@ impl<T: Fields> Partial<T> {
         if !given.iter().any(|field| known.get(field).is_some()) {
             return Err(Error::Refused("the body must hold at least one field to change".into()));
         }
-        changed.check().map_err(Error::Invalid)?;
         Ok(changed)
     }
 }

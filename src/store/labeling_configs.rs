@@ -6,7 +6,12 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 
 use super::{Page, Slice};
-use crate::domain::{LabelingConfigId, fields::LabelingConfigFields, time};
+use crate::domain::{
+    LabelingConfigId,
+    fields::LabelingConfigFields,
+    interface::{self, Interface},
+    time,
+};
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -20,12 +25,14 @@ pub struct LabelingConfig {
     pub created_at: DateTime<Utc>,
 }
 
-/// A labeling config and its users.
+/// A labeling config, what its XML shows and asks for, and its users.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LabelingConfigUsage {
     #[serde(flatten)]
     pub config: LabelingConfig,
+    #[serde(flatten)]
+    pub interface: Interface,
     pub workflow_count: i64,
     pub gold_task_count: i64,
     /// Gold tasks reference this config: its XML stays, so that scores keep their meaning.
@@ -67,6 +74,7 @@ pub async fn get(db: &mut PgConnection, id: LabelingConfigId) -> sqlx::Result<Op
     .fetch_optional(db)
     .await?;
     Ok(row.map(|row| LabelingConfigUsage {
+        interface: interface::read(&row.config_xml),
         config: LabelingConfig {
             id,
             name: row.name,
@@ -89,6 +97,13 @@ pub async fn get_locked(
         .fetch_optional(&mut *db)
         .await?;
     get(db, id).await
+}
+
+/// The XML, which nobody changes before the transaction ends: gold tasks are made for it.
+pub async fn xml_for_gold(db: &mut PgConnection, id: LabelingConfigId) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!("SELECT config_xml FROM labeling_configs WHERE id = $1 FOR KEY SHARE", id.0)
+        .fetch_optional(db)
+        .await
 }
 
 pub async fn insert(db: &mut PgConnection, fields: &LabelingConfigFields) -> sqlx::Result<LabelingConfigId> {

@@ -16,7 +16,8 @@ pub struct GoldTaskFields {
     pub name: Option<String>,
     #[schema(min_length = 1, max_length = 1024, example = "gold/cat_001.jpg")]
     pub s3_image_key: String,
-    /// The right answer, as a Label Studio annotation's `result`.
+    /// The right answer, as a Label Studio annotation's `result`. It must fit the labeling config. A region of a
+    /// number or a rating may also hold `tolerance`: how far an answer may be off and still be right.
     #[schema(value_type = Vec<Object>, min_items = 1)]
     pub expected_labels: Vec<Map<String, Value>>,
     #[schema(value_type = i64)]

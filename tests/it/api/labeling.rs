@@ -1,12 +1,9 @@
-//! Roles, labeling configs and gold tasks.
+//! Roles, and what all lists have in common.
 
 use serde_json::{Value, json};
 
 use super::{fields, is_time, sorted};
-use crate::support::{
-    api::{Api, CONFIG_XML},
-    database::Database,
-};
+use crate::support::{api::Api, database::Database};
 
 #[tokio::test]
 async fn roles_from_creation_to_deletion() {
@@ -79,94 +76,4 @@ async fn lists_come_in_pages() {
             assert_eq!(fields, [field], "{list}?{query}");
         }
     }
-}
-
-#[tokio::test]
-async fn labeling_configs_tell_who_uses_them() {
-    let database = Database::create().await;
-    let api = Api::start(&database).await;
-    let body = json!({ "name": "Classes", "description": "cats or dogs", "configXml": CONFIG_XML });
-    let id = api.create("/api/labeling-configs", body).await;
-    let path = format!("/api/labeling-configs/{id}");
-    let config = api.get(&path).await.expect(200);
-    let plain = ["id", "name", "description", "configXml", "createdAt"];
-    let counts = ["workflowCount", "goldTaskCount", "isLocked"];
-    assert_eq!(fields(&config), sorted(&[&plain[..], &counts[..]].concat()));
-    assert_eq!((&config["workflowCount"], &config["isLocked"]), (&json!(0), &json!(false)));
-    assert_eq!(config["configXml"], CONFIG_XML);
-    let list = api.get("/api/labeling-configs").await.expect(200);
-    assert_eq!(fields(&list["data"][0]), sorted(&plain));
-
-    let other = CONFIG_XML.replace("dog", "mouse");
-    api.put(&path, json!({ "configXml": other })).await.expect(200);
-    let gold = json!({ "s3ImageKey": "gold/1.jpg", "expectedLabels": [{}], "labelingConfigId": id });
-    let gold = api.create("/api/gold-tasks", gold).await;
-    let locked = api.get(&path).await.expect(200);
-    assert_eq!((&locked["goldTaskCount"], &locked["isLocked"]), (&json!(1), &json!(true)));
-    api.put(&path, json!({ "configXml": CONFIG_XML })).await.expect_error(409);
-    assert_eq!(api.get(&path).await.expect(200)["configXml"], other);
-    // The name may change, and the same XML is no change.
-    api.put(&path, json!({ "name": "Animals", "configXml": other })).await.expect(200);
-    api.delete(&path).await.expect_error(409);
-
-    api.delete(&format!("/api/gold-tasks/{gold}")).await.expect(200);
-    let workflow = json!({
-        "name": "w", "s3SourcePath": "a/", "s3ExportPath": "b/", "labelingConfigId": id
-    });
-    let workflow = api.create("/api/workflows", workflow).await;
-    assert_eq!(api.get(&path).await.expect(200)["workflowCount"], 1);
-    api.delete(&path).await.expect_error(409);
-    api.delete(&format!("/api/workflows/{workflow}")).await.expect(200);
-    api.delete(&path).await.expect(200);
-}
-
-#[tokio::test]
-async fn gold_tasks_from_creation_to_deletion() {
-    let database = Database::create().await;
-    let api = Api::start(&database).await;
-    let (config, other) = (api.create_config().await, api.create_config().await);
-    let labels = json!([{ "from_name": "label", "to_name": "image", "type": "choices", "value": { "choices": ["cat"] } }]);
-    let body = json!({
-        "name": "Gold - Cat", "s3ImageKey": "gold/cat_001.jpg", "expectedLabels": labels,
-        "labelingConfigId": config, "category": "animals", "difficulty": "easy"
-    });
-    let gold = api.post("/api/gold-tasks", body.clone()).await.expect(201);
-    let expected = [
-        "id",
-        "name",
-        "s3ImageKey",
-        "expectedLabels",
-        "labelingConfigId",
-        "category",
-        "difficulty",
-        "createdAt",
-    ];
-    assert_eq!(fields(&gold), sorted(&expected));
-    for (field, value) in body.as_object().unwrap() {
-        assert_eq!(&gold[field], value, "{field}");
-    }
-    let path = format!("/api/gold-tasks/{}", gold["id"]);
-    assert_eq!(api.get(&path).await.expect(200), gold);
-
-    let plain = json!({ "s3ImageKey": "gold/2.jpg", "expectedLabels": labels, "labelingConfigId": other });
-    api.create("/api/gold-tasks", plain).await;
-    for (query, count) in [
-        ("", 2),
-        (&*format!("?labelingConfigId={other}"), 1),
-        ("?category=animals", 1),
-        ("?category=plants", 0),
-        (&*format!("?category=animals&labelingConfigId={other}"), 0),
-    ] {
-        let list = api.get(&format!("/api/gold-tasks{query}")).await.expect(200);
-        assert_eq!(list["pagination"]["total"], count, "{query}");
-        assert_eq!(list["data"].as_array().unwrap().len(), count, "{query}");
-    }
-
-    let changed = api.put(&path, json!({ "difficulty": "hard", "category": null })).await.expect(200);
-    assert_eq!((&changed["difficulty"], &changed["category"]), (&json!("hard"), &Value::Null));
-    let (_, named) = api.put(&path, json!({ "labelingConfigId": 999 })).await.expect_error(400);
-    assert_eq!(named, ["labelingConfigId"]);
-    api.put(&path, json!({})).await.expect_error(400);
-    api.delete(&path).await.expect(200);
-    api.get(&path).await.expect_error(404);
 }

@@ -19,7 +19,7 @@ use labelfleet::{
     },
     queue::JobError,
 };
-use labelfleet_jobs::label_studio::{Client, NewAnnotation, Task};
+use labelfleet_jobs::label_studio::{Client, NewAnnotation, NewProject, Task};
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::Notify};
 
@@ -108,6 +108,10 @@ async fn what_dropped_webhooks_would_have_told_is_found() {
     fleet.run(PublishAssignment { assignment_id }).await.unwrap();
 
     let client = client(&fleet, annotator).await;
+    // What our API takes for a labeling config, Label Studio takes.
+    for (n, config) in factory::CONFIGS.iter().enumerate() {
+        client.create_project(&NewProject::new(&format!("Config {n}"), config)).await.unwrap();
+    }
     let tasks = tasks(&client, assignment_id).await;
     assert_eq!(tasks.len(), 12);
     let kept: BTreeSet<&str> = tasks.iter().flat_map(|task| task.data.keys().map(String::as_str)).collect();

@@ -7,6 +7,19 @@ use uuid::Uuid;
 
 pub const CHOICES: &str = r#"<View><Image name="image" value="$image"/><Choices name="label" toName="image"><Choice value="red"/><Choice value="green"/><Choice value="blue"/></Choices></View>"#;
 
+/// Configs that Label Studio takes: a tag of each kind, several objects, nested views, repeated tags.
+pub const CONFIGS: &[&str] = &[
+    CHOICES,
+    r#"<View><Image name="image" value="$image"/><RectangleLabels name="box" toName="image"><Label value="car"/></RectangleLabels><PolygonLabels name="area" toName="image"><Label value="road"/></PolygonLabels><BrushLabels name="brush" toName="image"><Label value="sky"/></BrushLabels><KeyPointLabels name="point" toName="image"><Label value="nose"/></KeyPointLabels><EllipseLabels name="ellipse" toName="image"><Label value="wheel"/></EllipseLabels><Relations><Relation value="part of"/></Relations></View>"#,
+    r#"<View><View className="a"><Header value="Read $title"/><Text name="text" value="$text"/></View><Labels name="ner" toName="text"><Label value="PER" alias="person"/></Labels><Filter name="filter" toName="ner"/><TextArea name="note" toName="text"/><Taxonomy name="topic" toName="text"><Choice value="a"><Choice value="b"/></Choice></Taxonomy><Number name="n" toName="text"/><Rating name="stars" toName="text"/><DateTime name="when" toName="text"/></View>"#,
+    r#"<View><Text name="a" value="$a"/><Text name="b" value="$b"/><Pairwise name="better" toName="a,b"/></View>"#,
+    r#"<View><Audio name="audio" value="$audio"/><Labels name="speech" toName="audio"><Label value="voice"/></Labels></View>"#,
+    r#"<View><Video name="video" value="$video"/><TimelineLabels name="scene" toName="video"><Label value="goal"/></TimelineLabels></View>"#,
+    r#"<View><List name="results" value="$items" title="Results"/><Ranker name="rank" toName="results"/></View>"#,
+    r#"<View><HyperText name="page" value="$html"/><HyperTextLabels name="part" toName="page"><Label value="title"/></HyperTextLabels><Choices name="dynamic" toName="page" value="$options" choice="multiple"/></View>"#,
+    r#"<View><Image name="pages" valueList="$pages"/><Choices name="kind" toName="pages"><View><Choice value="letter"/><Choice value="bill"/></View></Choices></View>"#,
+];
+
 pub async fn role(pool: &PgPool) -> RoleId {
     let name = format!("role {}", Uuid::new_v4());
     let insert = sqlx::query_scalar("INSERT INTO roles (name) VALUES ($1) RETURNING id").bind(name);
