@@ -118,7 +118,9 @@ impl Misfits<'_> {
             }),
             Family::Span => {
                 for key in ["start", "end"] {
-                    self.require(&at, value, key, "a position", |value| value.is_number() || value.is_string());
+                    self.require(&at, value, key, "a position", |value| {
+                        value.is_number() || value.is_string()
+                    });
                 }
             }
             Family::Timeline => self.require(&at, value, "ranges", "a list of {start, end}", |value| {
@@ -131,14 +133,7 @@ impl Misfits<'_> {
         }
     }
 
-    fn require(
-        &mut self,
-        at: &str,
-        value: &Region,
-        key: &str,
-        wanted: &str,
-        fits: impl Fn(&Value) -> bool,
-    ) {
+    fn require(&mut self, at: &str, value: &Region, key: &str, wanted: &str, fits: impl Fn(&Value) -> bool) {
         if !value.get(key).is_some_and(fits) {
             self.add(format!("{at}.{key}"), format!("must be {wanted}"));
         }

@@ -57,15 +57,27 @@ fn the_reason_and_the_line_are_told() {
         ("<View><Image value='$i'/></View>", "<Image> needs name"),
         ("<View><Image name='i'/></View>", "<Image> needs value"),
         ("<View><Image name='i' value='$a' valueList='$b'/></View>", "keep one"),
-        ("<View><Image name='i' value='$i'/>\n<Choices toName='i'/></View>", "line 2: <Choices> is a control"),
+        (
+            "<View><Image name='i' value='$i'/>\n<Choices toName='i'/></View>",
+            "line 2: <Choices> is a control",
+        ),
         ("<View><Image name='i' value='$i'/><Rating name='r'/></View>", "needs toName"),
         ("<View><Image name='i' value='$i'/><Choices name='c' toName='i'/></View>", "nothing to pick"),
         ("<View><Image name='i' value='$i'/><Rating name='i' toName='i'/></View>", "used twice"),
         ("<View><Image name='i' value='$i'/><Rating name='r' toName='image'/></View>", "use \"i\""),
-        ("<View><Text name='a' value='$a'/><Text name='b' value='$b'/><Pairwise name='p' toName='a, b'/></View>", "leave out the blanks"),
+        (
+            "<View><Text name='a' value='$a'/><Text name='b' value='$b'/><Pairwise name='p' toName='a, b'/></View>",
+            "leave out the blanks",
+        ),
         ("<View><Text name='a' value='$a'/><Filter name='f' toName='a'/></View>", "no control tag"),
-        ("<?xml version='1.0' encoding='utf-8'?><View><Text name='a' value='$a'/></View>", "leave the encoding out"),
-        ("<View><Text name='t' value='$t'/><Labels name='l' toName='t'><Label/></Labels></View>", "<Label> needs value"),
+        (
+            "<?xml version='1.0' encoding='utf-8'?><View><Text name='a' value='$a'/></View>",
+            "leave the encoding out",
+        ),
+        (
+            "<View><Text name='t' value='$t'/><Labels name='l' toName='t'><Label/></Labels></View>",
+            "<Label> needs value",
+        ),
     ] {
         let told = problems(xml);
         assert!(told.contains(part), "{xml}: {told}");
@@ -74,7 +86,8 @@ fn the_reason_and_the_line_are_told() {
 
 #[test]
 fn every_problem_is_told_at_once() {
-    let xml = "<View>\n<Image name='i'/>\n<Rating name='i' toName='x'/>\n<Choices name='c' toName='i,y'/></View>";
+    let xml =
+        "<View>\n<Image name='i'/>\n<Rating name='i' toName='x'/>\n<Choices name='c' toName='i,y'/></View>";
     let told = check(xml).unwrap_err();
     let lines: Vec<_> = told.iter().map(|problem| problem.split(':').next().unwrap()).collect();
     assert_eq!(lines, ["line 2", "line 4", "line 3", "line 3", "line 4"], "{told:#?}");
@@ -82,12 +95,16 @@ fn every_problem_is_told_at_once() {
 
 #[test]
 fn size_and_depth_are_bounded() {
-    let nested = |depth: usize| format!("<View>{}<Image/>{}</View>", "<a>".repeat(depth), "</a>".repeat(depth));
+    let nested =
+        |depth: usize| format!("<View>{}<Image/>{}</View>", "<a>".repeat(depth), "</a>".repeat(depth));
     assert!(problems(&nested(5_000)).contains("nested deeper"));
     assert!(problems(&format!("<View>{}</View>", "<a/>".repeat(12_000))).contains("more than 10000"));
     assert!(problems(&"<".repeat(50_001)).contains("1 to 50000"));
     // Thousands of problems are not a gigabyte of messages.
-    let many = format!("<View><Text name='t' value='$t'/><Rating name='r' toName='{}'/></View>", "x,".repeat(20_000));
+    let many = format!(
+        "<View><Text name='t' value='$t'/><Rating name='r' toName='{}'/></View>",
+        "x,".repeat(20_000)
+    );
     assert_eq!(check(&many).unwrap_err().len(), 100);
 }
 
@@ -100,9 +117,7 @@ fn paths(labels: &Value) -> Vec<String> {
 
 #[test]
 fn what_fits_and_what_does_not() {
-    let region = |from: &str, kind: &str, value: Value| {
-        json!({"from_name": from, "to_name": "image", "type": kind, "value": value})
-    };
+    let region = |from: &str, kind: &str, value: Value| json!({"from_name": from, "to_name": "image", "type": kind, "value": value});
     let square = json!({"x": 1, "y": 1, "width": 5, "height": 5, "rectanglelabels": ["person"]});
     for fits in [
         region("box", "rectanglelabels", square.clone()),
@@ -116,11 +131,18 @@ fn what_fits_and_what_does_not() {
         (json!({}), vec!["labels[0].from_name", "labels[0].type", "labels[0].value"]),
         (region("boxes", "rectanglelabels", square.clone()), vec!["labels[0].from_name"]),
         (region("box", "choices", square), vec!["labels[0].type"]),
-        (region("weather", "choices", json!({"choices": ["sun", "snow"]})), vec!["labels[0].value.choices[1]"]),
+        (
+            region("weather", "choices", json!({"choices": ["sun", "snow"]})),
+            vec!["labels[0].value.choices[1]"],
+        ),
         (region("weather", "choices", json!({"choices": []})), vec!["labels[0].value.choices"]),
         (region("note", "textarea", json!({"text": [1]})), vec!["labels[0].value.text"]),
         (
-            region("box", "rectanglelabels", json!({"x": "1", "y": 1, "width": 5, "rectanglelabels": ["car"]})),
+            region(
+                "box",
+                "rectanglelabels",
+                json!({"x": "1", "y": 1, "width": 5, "rectanglelabels": ["car"]}),
+            ),
             vec!["labels[0].value.x", "labels[0].value.height"],
         ),
     ] {

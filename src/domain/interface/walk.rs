@@ -22,7 +22,10 @@ pub(super) fn walk(document: &Document<'_>) -> (Interface, Vec<String>) {
     walk.names(root);
     walk.targets(root);
     if !root.descendants().any(|node| tags::is_object(node.tag_name().name())) {
-        walk.problem(root, "there is no object tag (Image, Text, Audio, Video, …): add one for what is labeled");
+        walk.problem(
+            root,
+            "there is no object tag (Image, Text, Audio, Video, …): add one for what is labeled",
+        );
     }
     (walk.interface, walk.problems)
 }
@@ -46,7 +49,8 @@ impl<'a, 'input: 'a> Walk<'a, 'input> {
         let text = self.document.input_text();
         let declaration = text.strip_prefix("<?xml").and_then(|rest| rest.split_once("?>"));
         if declaration.is_some_and(|(declaration, _)| declaration.contains("encoding")) {
-            self.problems.push("line 1: leave the encoding out of <?xml …?>: Label Studio can't read it".into());
+            self.problems
+                .push("line 1: leave the encoding out of <?xml …?>: Label Studio can't read it".into());
         }
     }
 
@@ -82,7 +86,10 @@ impl<'a, 'input: 'a> Walk<'a, 'input> {
             let (labels, is_dynamic) = labels(node);
             if matches!(tag, "Choices" | "Labels") && labels.is_empty() && !is_dynamic {
                 let child = tag.trim_end_matches('s');
-                self.problem(node, &format!("<{tag} name=\"{name}\"> has nothing to pick: put a <{child}> in it"));
+                self.problem(
+                    node,
+                    &format!("<{tag} name=\"{name}\"> has nothing to pick: put a <{child}> in it"),
+                );
             }
             self.interface.control_tags.push(ControlTag {
                 name: name.to_owned(),

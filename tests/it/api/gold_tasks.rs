@@ -52,7 +52,8 @@ async fn gold_tasks_from_creation_to_deletion() {
     let (_, named) = api.put(&path, json!({ "labelingConfigId": 999 })).await.expect_error(400);
     assert_eq!(named, ["labelingConfigId"]);
     api.put(&path, json!({})).await.expect_error(400);
-    let (_, named) = api.put(&path, json!({ "expectedLabels": [factory::choice("cow")] })).await.expect_error(400);
+    let (_, named) =
+        api.put(&path, json!({ "expectedLabels": [factory::choice("cow")] })).await.expect_error(400);
     assert_eq!(named, ["expectedLabels[0].value.choices[0]"]);
     api.delete(&path).await.expect(200);
     api.get(&path).await.expect_error(404);

@@ -51,7 +51,6 @@ async fn labeling_configs_tell_who_uses_them() {
     api.delete(&path).await.expect(200);
 }
 
-
 /// Each of them is also given to a real Label Studio, in `labeling::chain`.
 #[tokio::test]
 async fn what_label_studio_takes_is_taken_and_told() {
@@ -75,11 +74,17 @@ async fn every_problem_of_the_xml_is_told_with_its_line() {
     let xml = "<View>\n<Image name='i'/>\n<Rating name='i' toName='x'/>\n</View>";
     let answer = api.post("/api/labeling-configs", json!({ "name": "", "configXml": xml })).await.expect(400);
     let details = answer["details"].as_array().unwrap();
-    let told: Vec<_> =
-        details.iter().map(|issue| (issue["path"].as_str().unwrap(), issue["message"].as_str().unwrap())).collect();
+    let told: Vec<_> = details
+        .iter()
+        .map(|issue| (issue["path"].as_str().unwrap(), issue["message"].as_str().unwrap()))
+        .collect();
     assert_eq!(told[0].0, "name");
     let starts: Vec<_> = told[1..].iter().map(|(path, message)| (*path, &message[..6])).collect();
-    assert_eq!(starts, [("configXml", "line 2"), ("configXml", "line 3"), ("configXml", "line 3")], "{told:?}");
+    assert_eq!(
+        starts,
+        [("configXml", "line 2"), ("configXml", "line 3"), ("configXml", "line 3")],
+        "{told:?}"
+    );
 }
 
 /// Entities are not expanded, nor is anything fetched, and it costs no time.
@@ -92,11 +97,14 @@ async fn hostile_xml_is_refused() {
         .collect::<String>();
     for xml in [
         format!("<!DOCTYPE v [<!ENTITY l0 'lol'>{laughs}]><View><Text name='t' value='&l29;'/></View>"),
-        "<!DOCTYPE v [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><View><Text name='t' value='$t'/>&x;</View>".into(),
+        "<!DOCTYPE v [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><View><Text name='t' value='$t'/>&x;</View>"
+            .into(),
         "<!DOCTYPE v SYSTEM 'http://127.0.0.1:1/x.dtd'><View><Text name='t' value='$t'/></View>".into(),
     ] {
-        let (message, named) =
-            api.post("/api/labeling-configs", json!({ "name": "c", "configXml": xml })).await.expect_error(400);
+        let (message, named) = api
+            .post("/api/labeling-configs", json!({ "name": "c", "configXml": xml }))
+            .await
+            .expect_error(400);
         assert_eq!(named, ["configXml"]);
         assert!(message.contains("document type declaration"), "{message}");
     }
@@ -147,7 +155,11 @@ async fn gold_is_held_against_the_xml_that_is_being_written() {
     let id = api.create_config().await;
     let mut changing = database.pool.begin().await.unwrap();
     // As a change takes it.
-    sqlx::query("SELECT FROM labeling_configs WHERE id = $1 FOR UPDATE").bind(id).execute(&mut *changing).await.unwrap();
+    sqlx::query("SELECT FROM labeling_configs WHERE id = $1 FOR UPDATE")
+        .bind(id)
+        .execute(&mut *changing)
+        .await
+        .unwrap();
     sqlx::query("UPDATE labeling_configs SET config_xml = replace(config_xml, 'cat', 'mouse')")
         .execute(&mut *changing)
         .await
