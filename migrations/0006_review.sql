@@ -87,3 +87,13 @@ ALTER TABLE assignment_tasks
     -- Whether the original annotator's reviewed_count holds this review.
     ADD COLUMN is_review_counted boolean NOT NULL DEFAULT false,
     ADD CONSTRAINT assignment_tasks_review_decision_check CHECK (review_decision IN ('accept', 'reject')) NOT VALID;
+
+-- The pool as those see it who hand it out. A task is reserved only as long as its annotator is there and has the
+-- workflow's role.
+CREATE VIEW waiting_tasks AS
+SELECT tasks.id, tasks.workflow_id, tasks.image_key, tasks.draw, tasks.not_for, keeper.id AS reserved_for
+FROM tasks
+JOIN workflows ON workflows.id = tasks.workflow_id
+LEFT JOIN annotators AS keeper ON keeper.id = tasks.reserved_for AND keeper.status <> 'deleted'
+    AND (workflows.role_id IS NULL OR workflows.role_id = keeper.role_id)
+WHERE tasks.status = 'available';

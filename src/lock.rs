@@ -37,6 +37,8 @@ pub enum Key {
     /// Taking in what an annotator's Label Studio tells: one event after the other, so that a deletion sees the
     /// creation that was under way before it.
     Events(i64),
+    /// Which workflow comes after which: two changes at once could close a circle that neither sees.
+    Chains,
 }
 
 impl Key {
@@ -56,6 +58,7 @@ impl Key {
             Self::Rollups => (10, 0),
             Self::Migrations => (11, 0),
             Self::Events(annotator) => (12, annotator),
+            Self::Chains => (13, 0),
         };
         // "LF" in the high half keeps clear of other users of the same database.
         (0x4C46_0000 | class, id as i32)

@@ -3,8 +3,8 @@
 use labelfleet::{
     config::EngineConfig,
     ops::jobs::{
-        AssignBatch, CorrectRollups, ExportAssignment, INSTANCES, InjectGold, ProvisionInstance,
-        PublishAssignment, Reconcile, RemoveInstance, ScoreGold, StopInstance, SyncSource,
+        AssignBatch, ChainAssignment, CorrectRollups, ExportAssignment, INSTANCES, InjectGold,
+        ProvisionInstance, PublishAssignment, Reconcile, RemoveInstance, ScoreGold, StopInstance, SyncSource,
     },
     queue::Registry,
 };
@@ -29,6 +29,7 @@ pub fn registry(config: &EngineConfig) -> anyhow::Result<Registry<Deps>> {
         .register::<PublishAssignment>()
         .register::<ScoreGold>()
         .register::<ExportAssignment>()
+        .register::<ChainAssignment>()
         .register::<Reconcile>()
         .register::<CorrectRollups>()
         .concurrency(INSTANCES, INSTANCES_AT_ONCE)

@@ -4,6 +4,8 @@
 //! - [`secrets`]: what is derived from `SECRET_KEY`
 //! - [`access`]: who may do what, and what an API key looks like
 //! - [`batch`]: how much gold a batch gets, which, and where
+//! - [`chain`]: workflows that name each other
+//! - [`review`]: what a reviewer said, and what they are shown
 //! - [`scoring`]: an annotation held against a gold task's expected result
 //! - [`interface`]: what a labeling config's XML shows and asks for
 //! - [`event`]: what Label Studio tells us of annotations
@@ -14,6 +16,7 @@
 
 pub mod access;
 pub mod batch;
+pub mod chain;
 pub mod check;
 pub mod event;
 pub mod fields;
@@ -22,6 +25,7 @@ pub mod formats;
 pub mod ids;
 pub mod interface;
 pub mod monitoring;
+pub mod review;
 pub mod scoring;
 pub mod secrets;
 pub mod source;

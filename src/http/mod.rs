@@ -51,6 +51,7 @@ mod settings;
 mod system;
 mod users;
 mod webhook;
+mod workflow_graph;
 mod workflows;
 
 use error::{ApiError, ApiResult};

@@ -10,20 +10,24 @@ use super::{
     error::{ApiResult, BadRequest, Conflict, NotFound},
     extract::{Id, Json},
     page::{PageParams, Paginated},
+    workflow_graph::Graph,
 };
 use crate::{
     domain::{AnnotatorId, WorkflowId, fields::WorkflowFields},
-    ops::{self, Error, input::WorkflowChanges},
+    ops::{self, Error, input::WorkflowChanges, workflow_bulk::BulkWorkflow},
     store::{
         self, Page,
         assignment_views::Assignment,
-        workflows::{ChainLink, Workflow},
+        workflow_graph::{self, ChainLink},
+        workflows::Workflow,
     },
 };
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_workflows, create_workflow))
+        .routes(routes!(create_workflows))
+        .routes(routes!(get_graph))
         .routes(routes!(get_workflow, update_workflow, delete_workflow))
         .routes(routes!(assign_workflow))
 }
@@ -47,7 +51,8 @@ async fn list_workflows(State(state): State<AppState>, page: Page) -> ApiResult<
 
 /// Create a workflow.
 ///
-/// Also has the source listed into the pool.
+/// Also has the source listed into the pool or, where `previousWorkflowId` is given, the work that is done there
+/// handed on.
 #[utoipa::path(post, path = "/api/workflows", tag = "workflows", request_body = WorkflowFields,
     responses((status = 201, body = Workflow), BadRequest))]
 async fn create_workflow(
@@ -55,6 +60,44 @@ async fn create_workflow(
     Json(fields): Json<WorkflowFields>,
 ) -> ApiResult<(StatusCode, Json<Workflow>)> {
     Ok((StatusCode::CREATED, Json(ops::workflows::create(&state.queue, &fields).await?)))
+}
+
+/// Several workflows to create.
+#[derive(Debug, Deserialize, ToSchema)]
+struct WorkflowsInput {
+    /// 1 to 50 of them.
+    #[schema(min_items = 1, max_items = 50)]
+    workflows: Vec<BulkWorkflow>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct WorkflowsCreated {
+    created: usize,
+    /// In the order of the list.
+    workflows: Vec<Workflow>,
+}
+
+/// Create workflows.
+///
+/// All of them or, if one is refused, none. Workflows of the list name each other by their place in it, from 0:
+/// `previousWorkflowIndex` in place of `previousWorkflowId`, `rejectionRouteWorkflowIndex` in place of
+/// `rejectionRouteWorkflowId`. The ids name workflows that exist already.
+#[utoipa::path(post, path = "/api/workflows/bulk", tag = "workflows", request_body = WorkflowsInput,
+    responses((status = 201, body = WorkflowsCreated), BadRequest))]
+async fn create_workflows(
+    State(state): State<AppState>,
+    Json(input): Json<WorkflowsInput>,
+) -> ApiResult<(StatusCode, Json<WorkflowsCreated>)> {
+    let workflows = ops::workflow_bulk::create(&state.queue, input.workflows).await?;
+    Ok((StatusCode::CREATED, Json(WorkflowsCreated { created: workflows.len(), workflows })))
+}
+
+/// Show how workflows hang together.
+///
+/// Every workflow with its figures, where its accepted work goes and where its rejections go.
+#[utoipa::path(get, path = "/api/workflows/graph", tag = "workflows", responses((status = 200, body = Graph)))]
+async fn get_graph(State(state): State<AppState>) -> ApiResult<Json<Graph>> {
+    Ok(Json(Graph::of(workflow_graph::nodes(&mut *state.db().await?).await?)))
 }
 
 /// Get a workflow.
@@ -66,13 +109,19 @@ async fn get_workflow(
 ) -> ApiResult<Json<WorkflowInChain>> {
     let mut db = state.db().await?;
     let workflow = store::workflows::get(&mut db, id).await?.ok_or(Error::NotFound("Workflow"))?;
-    let chain = store::workflows::chain(&mut db, id).await?;
+    let mut chain = workflow_graph::upstream(&mut db, id).await?;
+    // Twice in it only where a circle was closed behind the API's back.
+    let after = workflow_graph::downstream(&mut db, id).await?;
+    let after: Vec<_> = after.into_iter().filter(|link| chain.iter().all(|one| one.id != link.id)).collect();
+    chain.extend(after);
     Ok(Json(WorkflowInChain { workflow, chain }))
 }
 
 /// Change a workflow.
 ///
-/// A new `s3SourcePath` is listed; images of the former one that nobody ever got leave the pool.
+/// A new `s3SourcePath` is listed, work that is done in a new `previousWorkflowId` is handed on; what came from the
+/// former one and nobody ever got leaves the pool. `isActive: false` pauses the workflow: nothing is assigned from it
+/// and nothing handed on to it, until `true` makes good for what was missed.
 #[utoipa::path(put, path = "/api/workflows/{id}", tag = "workflows", params(("id" = i64, Path)),
     request_body = WorkflowChanges,
     responses((status = 200, body = Workflow), BadRequest, NotFound))]

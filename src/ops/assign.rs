@@ -5,10 +5,10 @@ use crate::{
     lock::{Key, lock_in},
     ops::{
         Error, Result,
-        jobs::{InjectGold, PublishAssignment, SyncSource},
+        jobs::{AssignBatch, InjectGold, PublishAssignment, SyncSource},
     },
     queue::{self, Tx},
-    store,
+    store::{self, tasks::Wanted},
 };
 
 /// Assigns a batch of this workflow to this annotator, as an operator asked for it.
@@ -52,10 +52,18 @@ pub async fn assign_next(tx: &mut Tx, annotator: AnnotatorId, job: JobRef) -> Re
             Err(error) => return Err(error),
         }
     }
-    for choice in &choices {
+    for choice in choices.iter().filter(|choice| choice.lists_source) {
         tx.enqueue(&SyncSource { workflow_id: choice.id }).await?;
     }
     Ok(Next::NoWork)
+}
+
+/// Has those look for a batch who wait for one and whom this workflow has work for.
+pub async fn offer(tx: &mut Tx, workflow: WorkflowId) -> Result<()> {
+    let waiting = store::assigning::waiting_annotators(tx, workflow).await?;
+    let jobs: Vec<_> = waiting.into_iter().map(|annotator_id| AssignBatch { annotator_id }).collect();
+    tx.enqueue_many(&jobs).await?;
+    Ok(())
 }
 
 /// Enqueues the next step of batches that are prepared but not yet in Label Studio: their annotator may have been
@@ -92,13 +100,20 @@ async fn assign_in(
     if !from.is_active {
         return Err(Error::Refused("Workflow is paused: set isActive to assign from it".into()));
     }
-    if let Some(max) = from.max_projects
-        && store::assigning::batches(tx, workflow, annotator).await? >= i64::from(max)
-    {
-        return Err(Error::Refused(format!("Annotator has had the {max} batches that maxProjects allows")));
+    let batches = store::assigning::batches(tx, workflow, annotator).await?;
+    let is_full = from.max_projects.is_some_and(|max| batches >= i64::from(max));
+    let wanted = Wanted {
+        limit: i64::from(from.images_per_project),
+        shuffle: from.shuffle_images,
+        // What comes back to them comes back, however many batches they have had.
+        only_reserved: is_full,
+    };
+    let tasks = store::tasks::take_available(tx, &lock, workflow, annotator, wanted).await?;
+    if tasks.is_empty() && is_full {
+        return Err(Error::Refused(format!(
+            "Annotator has had {batches} batches, as many as maxProjects allows"
+        )));
     }
-    let limit = i64::from(from.images_per_project);
-    let tasks = store::tasks::take_available(tx, &lock, workflow, limit, from.shuffle_images).await?;
     if tasks.is_empty() {
         return Err(Error::Conflict("No images available for assignment".into()));
     }

@@ -16,7 +16,7 @@ use crate::{
     lock::{Key, lock_in},
     ops::{
         Error, Result, annotator_secret,
-        jobs::{AssignBatch, ExportAssignment, ScoreGold},
+        jobs::{AssignBatch, ChainAssignment, ExportAssignment, ScoreGold},
     },
     queue::{self, Tx},
     store::{self, annotations, rollups},
@@ -132,10 +132,12 @@ fn count(source: EventSource, outcomes: &[Ingested]) {
     }
 }
 
-/// Completes an assignment whose tasks are all done, exports it and hands out the next. One that was completed
-/// before is exported again, as something in it has changed; or it is opened again, as an answer was taken back.
+/// Completes an assignment whose tasks are all done, exports it, hands its work on and its annotator the next. One
+/// that was completed before is exported and handed on again, as something in it has changed; or it is opened again,
+/// as an answer was taken back, and what was made of that answer is withdrawn.
 pub async fn finish(tx: &mut Tx, assignment: AssignmentId, annotator: AnnotatorId) -> Result<()> {
     if store::assignments::reopen_if_undone(tx, assignment).await? {
+        tx.enqueue(&ChainAssignment { assignment_id: assignment }).await?;
         return Ok(());
     }
     let is_completed = store::assignments::complete_if_done(tx, assignment).await?;
@@ -144,6 +146,7 @@ pub async fn finish(tx: &mut Tx, assignment: AssignmentId, annotator: AnnotatorI
     }
     if is_completed || store::assignments::touch_completed(tx, assignment).await? {
         tx.enqueue(&ExportAssignment { assignment_id: assignment }).await?;
+        tx.enqueue(&ChainAssignment { assignment_id: assignment }).await?;
     }
     Ok(())
 }

@@ -68,6 +68,9 @@ jobs! {
     /// Writes the annotations of a completed assignment to S3.
     ExportAssignment { assignment_id: AssignmentId } = "export_assignment",
         LABELING, timeout 600 s, attempts 20, unique |job| job.assignment_id.to_string();
+    /// Hands what is done in a completed batch on to the workflows that follow.
+    ChainAssignment { assignment_id: AssignmentId } = "chain_assignment",
+        LABELING, timeout 300 s, attempts 20;
     /// Compares what we believe with what Label Studio and the runtime hold, and repairs it.
     Reconcile {} = "reconcile",
         LABELING, timeout 600 s, attempts 1, unique |_| "all".to_owned();

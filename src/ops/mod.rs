@@ -6,6 +6,7 @@ pub mod api_keys;
 pub mod assign;
 pub mod assignments;
 pub mod auth;
+pub mod chaining;
 pub mod error;
 pub mod gold_tasks;
 pub mod ingest;
@@ -18,6 +19,7 @@ pub mod reconcile;
 pub mod roles;
 pub mod settings;
 pub mod users;
+pub mod workflow_bulk;
 pub mod workflows;
 
 pub use error::{Error, Issue, Result};

@@ -74,23 +74,62 @@ pub async fn has_open_batch(db: &mut PgConnection, annotator: AnnotatorId) -> sq
 pub struct Choice {
     pub id: WorkflowId,
     pub has_work: bool,
+    /// Its tasks come from S3, and not from another workflow.
+    pub lists_source: bool,
 }
 
-/// Active, self-assigning workflows of the annotator's role that still have room for them, oldest first.
+/// Active, self-assigning workflows of the annotator's role: those first where something is reserved for them, then
+/// those that have room for them, oldest first.
 pub async fn choices(db: &mut PgConnection, annotator: AnnotatorId) -> sqlx::Result<Vec<Choice>> {
     sqlx::query_as!(
         Choice,
-        r#"SELECT workflows.id AS "id: WorkflowId",
-                  EXISTS (SELECT FROM tasks
-                          WHERE workflow_id = workflows.id AND tasks.status = 'available') AS "has_work!"
+        r#"SELECT workflows.id AS "id: WorkflowId", previous_workflow_id IS NULL AS "lists_source!",
+                  is_awaited OR (has_room AND EXISTS
+                      (SELECT FROM waiting_tasks
+                       WHERE workflow_id = workflows.id AND reserved_for IS NULL
+                         AND (not_for IS DISTINCT FROM annotators.id OR NOT EXISTS
+                              (SELECT FROM annotators AS other
+                               WHERE other.role_id = workflows.role_id AND other.status = 'active'
+                                 AND other.id <> annotators.id)))) AS "has_work!"
            FROM workflows JOIN annotators ON annotators.role_id = workflows.role_id
+           CROSS JOIN LATERAL
+               (SELECT EXISTS (SELECT FROM waiting_tasks
+                               WHERE workflow_id = workflows.id AND reserved_for = annotators.id) AS is_awaited,
+                       workflows.max_projects IS NULL OR workflows.max_projects >
+                           (SELECT count(*) FROM assignments WHERE workflow_id = workflows.id
+                              AND annotator_id = annotators.id
+                              AND assignments.status NOT IN ('cancelled', 'failed')) AS has_room) AS own
            WHERE annotators.id = $1 AND annotators.status = 'active'
              AND workflows.is_active AND workflows.auto_assign AND workflows.labeling_config_id IS NOT NULL
-             AND (workflows.max_projects IS NULL OR workflows.max_projects >
-                  (SELECT count(*) FROM assignments WHERE workflow_id = workflows.id
-                     AND annotator_id = annotators.id AND assignments.status NOT IN ('cancelled', 'failed')))
-           ORDER BY workflows.id"#,
+             AND (is_awaited OR has_room)
+           ORDER BY is_awaited DESC, workflows.id"#,
         annotator.0
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Active annotators whom waiting tasks of this workflow can go to: right role, no batch in hand.
+pub async fn waiting_annotators(
+    db: &mut PgConnection,
+    workflow: WorkflowId,
+) -> sqlx::Result<Vec<AnnotatorId>> {
+    sqlx::query_scalar!(
+        r#"SELECT annotators.id AS "id: AnnotatorId" FROM annotators
+           JOIN workflows ON workflows.role_id = annotators.role_id
+           WHERE workflows.id = $1 AND workflows.is_active AND workflows.auto_assign
+             AND annotators.status = 'active'
+             AND NOT EXISTS (SELECT FROM assignments
+                             WHERE annotator_id = annotators.id AND assignments.status IN ('pending', 'in_progress'))
+             AND (EXISTS (SELECT FROM waiting_tasks WHERE workflow_id = $1 AND reserved_for = annotators.id)
+                  OR EXISTS (SELECT FROM waiting_tasks
+                             WHERE workflow_id = $1 AND reserved_for IS NULL
+                               AND (not_for IS DISTINCT FROM annotators.id OR NOT EXISTS
+                                    (SELECT FROM annotators AS other
+                                     WHERE other.role_id = workflows.role_id AND other.status = 'active'
+                                       AND other.id <> annotators.id))))
+           ORDER BY annotators.id"#,
+        workflow.0
     )
     .fetch_all(db)
     .await

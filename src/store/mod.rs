@@ -8,6 +8,7 @@ pub mod api_keys;
 pub mod assigning;
 pub mod assignment_views;
 pub mod assignments;
+pub mod chaining;
 pub mod exports;
 pub mod gold;
 pub mod gold_tasks;
@@ -28,6 +29,7 @@ pub mod settings;
 pub mod sources;
 pub mod tasks;
 pub mod users;
+pub mod workflow_graph;
 pub mod workflows;
 
 pub use page::{Page, Slice};

@@ -1,8 +1,9 @@
 //! What it takes to put a batch into its annotator's Label Studio.
 
+use serde_json::Value;
 use sqlx::PgConnection;
 
-use crate::domain::{AnnotatorId, AnnotatorStatus, AssignmentId};
+use crate::domain::{AnnotatorId, AnnotatorStatus, AssignmentId, AssignmentTaskId};
 
 /// An annotator's Label Studio, as the worker reaches it.
 #[derive(Debug, Clone)]
@@ -38,6 +39,34 @@ pub async fn batch(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<Opti
         id.0
     )
     .fetch_optional(db)
+    .await
+}
+
+/// What came before a task in a batch.
+#[derive(Debug)]
+pub struct Earlier {
+    pub id: AssignmentTaskId,
+    /// The result of the annotation that it goes on with.
+    pub result: Value,
+    /// Why that was rejected, or what it was reworked for.
+    pub reason: Option<String>,
+}
+
+/// Of these places, those whose task goes on with earlier work.
+pub async fn earlier(db: &mut PgConnection, places: &[AssignmentTaskId]) -> sqlx::Result<Vec<Earlier>> {
+    let places: Vec<i64> = places.iter().map(|place| place.0).collect();
+    sqlx::query_as!(
+        Earlier,
+        r#"SELECT place.id AS "id: AssignmentTaskId", COALESCE(payload -> 'result', '[]') AS "result!", reason
+           FROM assignment_tasks AS place
+           JOIN tasks ON tasks.id = place.task_id
+           JOIN annotations ON annotations.id = tasks.source_annotation_id
+           LEFT JOIN tasks AS source ON source.id = tasks.source_task_id
+           LEFT JOIN rejections ON rejections.id = COALESCE(tasks.rejection_id, source.rejection_id)
+           WHERE place.id = ANY($1)"#,
+        &places
+    )
+    .fetch_all(db)
     .await
 }
 

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::domain::{AnnotatorId, WorkflowId};
+use crate::domain::WorkflowId;
 
 #[derive(Debug)]
 pub struct Source {
@@ -11,10 +11,12 @@ pub struct Source {
     pub cursor: Option<String>,
 }
 
+/// None for a workflow that goes on with the work of another: its tasks come from there.
 pub async fn get(db: &mut PgConnection, workflow: WorkflowId) -> sqlx::Result<Option<Source>> {
     sqlx::query_as!(
         Source,
-        "SELECT s3_source_path AS prefix, sync_cursor AS cursor FROM workflows WHERE id = $1",
+        "SELECT s3_source_path AS prefix, sync_cursor AS cursor FROM workflows
+         WHERE id = $1 AND previous_workflow_id IS NULL",
         workflow.0
     )
     .fetch_optional(db)
@@ -29,7 +31,8 @@ pub async fn advance(
     last_key: &str,
 ) -> sqlx::Result<bool> {
     let moved = sqlx::query!(
-        "UPDATE workflows SET sync_cursor = $3 WHERE id = $1 AND s3_source_path = $2",
+        "UPDATE workflows SET sync_cursor = $3
+         WHERE id = $1 AND s3_source_path = $2 AND previous_workflow_id IS NULL",
         workflow.0,
         prefix,
         last_key
@@ -41,30 +44,12 @@ pub async fn advance(
 
 pub async fn finish(db: &mut PgConnection, workflow: WorkflowId, prefix: &str) -> sqlx::Result<bool> {
     let finished = sqlx::query!(
-        "UPDATE workflows SET sync_cursor = NULL, synced_at = now() WHERE id = $1 AND s3_source_path = $2",
+        "UPDATE workflows SET sync_cursor = NULL, synced_at = now()
+         WHERE id = $1 AND s3_source_path = $2 AND previous_workflow_id IS NULL",
         workflow.0,
         prefix
     )
     .execute(db)
     .await?;
     Ok(finished.rows_affected() == 1)
-}
-
-/// Active annotators whom new tasks of this workflow can go to: right role, no batch in hand.
-pub async fn waiting_annotators(
-    db: &mut PgConnection,
-    workflow: WorkflowId,
-) -> sqlx::Result<Vec<AnnotatorId>> {
-    sqlx::query_scalar!(
-        r#"SELECT annotators.id AS "id: AnnotatorId" FROM annotators
-           JOIN workflows ON workflows.role_id = annotators.role_id
-           WHERE workflows.id = $1 AND workflows.is_active AND workflows.auto_assign
-             AND annotators.status = 'active'
-             AND NOT EXISTS (SELECT FROM assignments
-                             WHERE annotator_id = annotators.id AND assignments.status IN ('pending', 'in_progress'))
-           ORDER BY annotators.id"#,
-        workflow.0
-    )
-    .fetch_all(db)
-    .await
 }

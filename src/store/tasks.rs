@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use crate::{
-    domain::{TaskId, WorkflowId},
+    domain::{AnnotatorId, TaskId, WorkflowId},
     lock::{Held, Key},
 };
 
@@ -27,42 +27,63 @@ pub async fn insert_listed(
     Ok(inserted.rows_affected())
 }
 
-pub async fn any_available(db: &mut PgConnection, workflow: WorkflowId) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM tasks WHERE workflow_id = $1 AND status = 'available') AS "any!""#,
-        workflow.0
-    )
-    .fetch_one(db)
-    .await
+/// How much of the pool, and in which order.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    pub limit: i64,
+    /// In the order of the tasks' draw, or of their keys.
+    pub shuffle: bool,
+    pub only_reserved: bool,
 }
 
-/// Takes up to `limit` available tasks out of the pool, in the order of `shuffle`'s draw or of their keys.
+/// Takes available tasks out of the pool for an annotator: first what is reserved for them, then what is reserved
+/// for nobody; their own work, to be reviewed, only when no other active annotator of the workflow's role is there.
 /// Needs the workflow's lock: two at once would wait for each other's rows and then find them taken.
 pub async fn take_available(
     db: &mut PgConnection,
     lock: &Held,
     workflow: WorkflowId,
-    limit: i64,
-    shuffle: bool,
+    annotator: AnnotatorId,
+    wanted: Wanted,
 ) -> sqlx::Result<Vec<TaskId>> {
     debug_assert_eq!(lock.key(), Key::Workflow(workflow.0));
-    let ids = if shuffle {
-        sqlx::query_scalar!(
-            "SELECT id FROM tasks WHERE workflow_id = $1 AND status = 'available' ORDER BY draw LIMIT $2",
-            workflow.0,
-            limit
-        )
-        .fetch_all(&mut *db)
-        .await?
-    } else {
-        sqlx::query_scalar!(
-            "SELECT id FROM tasks WHERE workflow_id = $1 AND status = 'available' ORDER BY image_key LIMIT $2",
-            workflow.0,
-            limit
-        )
-        .fetch_all(&mut *db)
-        .await?
-    };
+    let mut ids = sqlx::query_scalar!(
+        r#"SELECT id AS "id!" FROM waiting_tasks WHERE workflow_id = $1 AND reserved_for = $2 ORDER BY id LIMIT $3"#,
+        workflow.0,
+        annotator.0,
+        wanted.limit
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let rest = wanted.limit.saturating_sub(i64::try_from(ids.len()).unwrap_or(i64::MAX));
+    if rest > 0 && !wanted.only_reserved {
+        let others_can = others_can(db, workflow, annotator).await?;
+        ids.extend(if wanted.shuffle {
+            sqlx::query_scalar!(
+                r#"SELECT id AS "id!" FROM waiting_tasks
+                   WHERE workflow_id = $1 AND reserved_for IS NULL AND (NOT $3 OR not_for IS DISTINCT FROM $2)
+                   ORDER BY draw LIMIT $4"#,
+                workflow.0,
+                annotator.0,
+                others_can,
+                rest
+            )
+            .fetch_all(&mut *db)
+            .await?
+        } else {
+            sqlx::query_scalar!(
+                r#"SELECT id AS "id!" FROM waiting_tasks
+                   WHERE workflow_id = $1 AND reserved_for IS NULL AND (NOT $3 OR not_for IS DISTINCT FROM $2)
+                   ORDER BY image_key LIMIT $4"#,
+                workflow.0,
+                annotator.0,
+                others_can,
+                rest
+            )
+            .fetch_all(&mut *db)
+            .await?
+        });
+    }
     let taken: std::collections::HashSet<i64> = sqlx::query_scalar!(
         "UPDATE tasks SET status = 'assigned', updated_at = now()
          WHERE id = ANY($1) AND status = 'available' RETURNING id",
@@ -75,18 +96,37 @@ pub async fn take_available(
     Ok(ids.into_iter().filter(|id| taken.contains(id)).map(TaskId).collect())
 }
 
-/// Takes images of a former source out of the pool, as far as nobody ever got them. Needs the workflow's lock:
-/// nobody reserves them meanwhile.
+/// Whether another active annotator may get tasks of this workflow.
+async fn others_can(
+    db: &mut PgConnection,
+    workflow: WorkflowId,
+    annotator: AnnotatorId,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM annotators JOIN workflows
+                              ON workflows.role_id IS NULL OR workflows.role_id = annotators.role_id
+                          WHERE workflows.id = $1 AND annotators.status = 'active' AND annotators.id <> $2)
+               AS "others!""#,
+        workflow.0,
+        annotator.0
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Takes images of a former source out of the pool, as far as nobody ever got them: those outside of the prefix, or
+/// all where there is none any more. Needs the workflow's lock: nobody reserves them meanwhile.
 pub async fn forget_unassigned_outside(
     db: &mut PgConnection,
     lock: &Held,
     workflow: WorkflowId,
-    prefix: &str,
+    prefix: Option<&str>,
 ) -> sqlx::Result<u64> {
     debug_assert_eq!(lock.key(), Key::Workflow(workflow.0));
     let forgotten = sqlx::query!(
         "DELETE FROM tasks
-         WHERE workflow_id = $1 AND status = 'available' AND origin = 's3' AND NOT starts_with(image_key, $2)
+         WHERE workflow_id = $1 AND status = 'available' AND origin = 's3'
+           AND ($2::text IS NULL OR NOT starts_with(image_key, $2))
            AND NOT EXISTS (SELECT FROM assignment_tasks WHERE task_id = tasks.id)",
         workflow.0,
         prefix

@@ -1,4 +1,5 @@
-//! Workflows as operators keep them: fields, totals of the pool, and the chain they stand in.
+//! Workflows as operators keep them: fields and totals of the pool. How they hang together is read in
+//! [`super::workflow_graph`].
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -53,24 +54,13 @@ pub struct Workflow {
     pub labeling_config: Option<Json<LabelingConfigRef>>,
 }
 
-/// A workflow in a chain.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ChainLink {
-    #[schema(value_type = i64)]
-    pub id: WorkflowId,
-    pub name: String,
-    #[schema(value_type = Option<i64>)]
-    pub previous_workflow_id: Option<WorkflowId>,
-    pub is_active: bool,
-}
-
-/// A page of workflows, or one. The totals of all its rows come in one grouped count over an index.
-async fn select(db: &mut PgConnection, id: Option<WorkflowId>, page: Page) -> sqlx::Result<Vec<Workflow>> {
+/// A page of workflows, or of those with these ids. The totals of all its rows come in one grouped count over an
+/// index.
+async fn select(db: &mut PgConnection, ids: Option<&[i64]>, page: Page) -> sqlx::Result<Vec<Workflow>> {
     sqlx::query_as!(
         Workflow,
         r#"WITH page AS (
-               SELECT * FROM workflows WHERE $1::bigint IS NULL OR id = $1 ORDER BY id LIMIT $2 OFFSET $3
+               SELECT * FROM workflows WHERE $1::bigint[] IS NULL OR id = ANY($1) ORDER BY id LIMIT $2 OFFSET $3
            ), totals AS (
                SELECT workflow_id, count(*) FILTER (WHERE status = 'available') AS available,
                       count(*) FILTER (WHERE status NOT IN ('available', 'withdrawn')) AS assigned
@@ -97,7 +87,7 @@ async fn select(db: &mut PgConnection, id: Option<WorkflowId>, page: Page) -> sq
            LEFT JOIN roles ON roles.id = page.role_id
            LEFT JOIN labeling_configs ON labeling_configs.id = page.labeling_config_id
            ORDER BY page.id"#,
-        id.map(|id| id.0),
+        ids,
         page.limit,
         page.offset
     )
@@ -112,7 +102,13 @@ pub async fn list(db: &mut PgConnection, page: Page) -> sqlx::Result<Slice<Workf
 }
 
 pub async fn get(db: &mut PgConnection, id: WorkflowId) -> sqlx::Result<Option<Workflow>> {
-    Ok(select(db, Some(id), Page { limit: 1, offset: 0 }).await?.pop())
+    Ok(get_many(db, &[id]).await?.pop())
+}
+
+/// By id, which is the order in which they were created.
+pub async fn get_many(db: &mut PgConnection, ids: &[WorkflowId]) -> sqlx::Result<Vec<Workflow>> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    select(db, Some(&ids), Page { limit: i64::MAX, offset: 0 }).await
 }
 
 /// [`get`], and nobody changes it before the transaction ends.
@@ -121,54 +117,6 @@ pub async fn get_locked(db: &mut PgConnection, id: WorkflowId) -> sqlx::Result<O
         .fetch_optional(&mut *db)
         .await?;
     get(db, id).await
-}
-
-/// The chain that a workflow stands in: from its origin, through itself, to all that follows, nearest first.
-pub async fn chain(db: &mut PgConnection, id: WorkflowId) -> sqlx::Result<Vec<ChainLink>> {
-    sqlx::query_as!(
-        ChainLink,
-        r#"WITH RECURSIVE before AS (
-               SELECT id, previous_workflow_id, 0 AS step FROM workflows WHERE id = $1
-               UNION ALL
-               SELECT workflows.id, workflows.previous_workflow_id, before.step - 1
-               FROM before JOIN workflows ON workflows.id = before.previous_workflow_id
-           ) CYCLE id SET is_cycle USING path,
-           after AS (
-               SELECT $1::bigint AS id, 0 AS step
-               UNION ALL
-               SELECT workflows.id, after.step + 1
-               FROM after JOIN workflows ON workflows.previous_workflow_id = after.id
-           ) CYCLE id SET is_cycle USING path,
-           steps AS (
-               SELECT id, step FROM before WHERE NOT is_cycle
-               UNION SELECT id, step FROM after WHERE NOT is_cycle
-           )
-           SELECT workflows.id AS "id: WorkflowId", workflows.name,
-                  workflows.previous_workflow_id AS "previous_workflow_id: WorkflowId", workflows.is_active
-           FROM (SELECT id, min(step) AS step FROM steps GROUP BY id) AS chain
-           JOIN workflows ON workflows.id = chain.id
-           ORDER BY chain.step, workflows.id"#,
-        id.0
-    )
-    .fetch_all(db)
-    .await
-}
-
-/// Whether `id` is `start` or lies upstream of it: making `start` its upstream would close a circle.
-pub async fn is_upstream(db: &mut PgConnection, id: WorkflowId, start: WorkflowId) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(
-        r#"WITH RECURSIVE upstream AS (
-               SELECT id, previous_workflow_id FROM workflows WHERE id = $2
-               UNION
-               SELECT workflows.id, workflows.previous_workflow_id
-               FROM upstream JOIN workflows ON workflows.id = upstream.previous_workflow_id
-           )
-           SELECT EXISTS (SELECT FROM upstream WHERE id = $1) AS "found!""#,
-        id.0,
-        start.0
-    )
-    .fetch_one(db)
-    .await
 }
 
 pub async fn insert(db: &mut PgConnection, fields: &WorkflowFields) -> sqlx::Result<WorkflowId> {
@@ -244,6 +192,33 @@ pub async fn update(db: &mut PgConnection, id: WorkflowId, fields: &WorkflowFiel
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Which of these ids there are.
+#[derive(Debug)]
+pub struct Known {
+    pub roles: Vec<i64>,
+    pub labeling_configs: Vec<i64>,
+    pub workflows: Vec<i64>,
+}
+
+pub async fn known(
+    db: &mut PgConnection,
+    roles: &[i64],
+    labeling_configs: &[i64],
+    workflows: &[i64],
+) -> sqlx::Result<Known> {
+    sqlx::query_as!(
+        Known,
+        r#"SELECT ARRAY(SELECT id FROM roles WHERE id = ANY($1)) AS "roles!",
+                  ARRAY(SELECT id FROM labeling_configs WHERE id = ANY($2)) AS "labeling_configs!",
+                  ARRAY(SELECT id FROM workflows WHERE id = ANY($3)) AS "workflows!""#,
+        roles,
+        labeling_configs,
+        workflows
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// Deletes it with its pool of tasks; false if there was none.

@@ -4,6 +4,7 @@
 //! treats "already done" as success.
 
 mod assign_batch;
+mod chain_assignment;
 mod correct_rollups;
 mod export_assignment;
 mod inject_gold;

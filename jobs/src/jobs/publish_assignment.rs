@@ -13,11 +13,17 @@ use std::{
 use anyhow::{Context, anyhow};
 use futures::TryStreamExt;
 use labelfleet::{
-    domain::{AnnotatorStatus, AssignmentId, JobRef, event::token_in, source::image_field},
+    domain::{
+        AnnotatorStatus, AssignmentId, AssignmentTaskId, JobRef, event::token_in, review, source::image_field,
+    },
     lock::{Key, LockError, Session},
     ops::{ingest::finish, jobs::PublishAssignment},
     queue::{JobContext, JobError, JobResult, OrDiscard, OrRetry, Run},
-    store::{self, assignments::Slot, publishing::Batch},
+    store::{
+        self,
+        assignments::Slot,
+        publishing::{Batch, Earlier},
+    },
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -32,6 +38,8 @@ use crate::{
 const IMPORT: usize = 250;
 /// A page takes Label Studio a second or so.
 const PAGE: usize = 100;
+/// Label Studio shows the predictions of one version, by itself of the first that is imported.
+const PREDICTED_BY: &str = "earlier work";
 /// What we want to hear of.
 const ACTIONS: &[&str] = &["ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED"];
 
@@ -76,7 +84,7 @@ async fn publish(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResu
     }
     drop(db);
     webhook(&client, project, &batch, deps).await.map_err(Error::into_job_error)?;
-    let known = fill(&client, project, &field, &slots, deps).await?;
+    let known = fill(&client, project, Form { field: &field, config }, &slots, deps).await?;
 
     let (tokens, ls_ids): (Vec<Uuid>, Vec<i64>) = known.into_iter().unzip();
     let mut tx = deps.queue.begin().await.or_retry()?;
@@ -142,11 +150,18 @@ async fn webhook(client: &Client, project: i64, batch: &Batch, deps: &Deps) -> R
     Ok(())
 }
 
+/// What a task is shown by: the labeling config, and the name that it expects the image under.
+#[derive(Clone, Copy)]
+struct Form<'a> {
+    field: &'a str,
+    config: &'a str,
+}
+
 /// Imports what is missing and removes what is doubled, until a listing shows each task once.
 async fn fill(
     client: &Client,
     project: i64,
-    field: &str,
+    form: Form<'_>,
     slots: &[Slot],
     deps: &Deps,
 ) -> Result<BTreeMap<Uuid, i64>, JobError> {
@@ -158,8 +173,7 @@ async fn fill(
             return Ok(there);
         }
         for slots in missing.chunks(IMPORT) {
-            let tasks: Vec<NewTask> =
-                slots.iter().map(|slot| task(&deps.config.public_url, field, slot)).collect();
+            let tasks = tasks(form, slots, deps).await.or_retry()?;
             client.import_tasks(project, &tasks).await.map_err(Error::into_job_error)?;
         }
     }
@@ -195,12 +209,26 @@ async fn there(client: &Client, project: i64, wanted: &BTreeSet<Uuid>) -> Result
     Ok(there.into_iter().map(|(token, (_, id))| (token, id)).collect())
 }
 
-/// Nothing but the image: gold looks like the rest.
-fn task(public_url: &str, field: &str, slot: &Slot) -> NewTask {
-    let url = format!("{public_url}/i/{}", slot.token);
-    NewTask {
-        data: Map::from_iter([(field.to_owned(), url.into())]),
-        meta: Map::new(),
-        predictions: Vec::new(),
-    }
+/// Nothing but the image, for gold as for the rest. A task that goes on with earlier work carries it as a prediction,
+/// and why it comes back as `rejection_reason`.
+async fn tasks(form: Form<'_>, slots: &[&Slot], deps: &Deps) -> sqlx::Result<Vec<NewTask>> {
+    let places: Vec<AssignmentTaskId> = slots.iter().map(|slot| slot.id).collect();
+    let earlier = store::publishing::earlier(&mut *deps.pool.acquire().await?, &places).await?;
+    let earlier: BTreeMap<i64, Earlier> =
+        earlier.into_iter().map(|earlier| (earlier.id.0, earlier)).collect();
+    // Label Studio refuses a task without a variable that its config names.
+    let empty = review::shows_reason(form.config).then(String::new);
+    let task = |slot: &&Slot| {
+        let earlier = earlier.get(&slot.id.0);
+        let url = format!("{}/i/{}", deps.config.public_url, slot.token);
+        let mut data = Map::from_iter([(form.field.to_owned(), url.into())]);
+        if let Some(reason) = earlier.and_then(|earlier| earlier.reason.clone()).or_else(|| empty.clone()) {
+            data.insert(review::REASON.to_owned(), reason.into());
+        }
+        let shown = earlier.map(|earlier| review::prediction(&earlier.result, form.config));
+        let shown = shown.filter(|result| !result.is_empty());
+        let prediction = |result: Vec<Value>| json!({"model_version": PREDICTED_BY, "result": result});
+        NewTask { data, meta: Map::new(), predictions: shown.map(prediction).into_iter().collect() }
+    };
+    Ok(slots.iter().map(task).collect())
 }

@@ -7,7 +7,7 @@ use aws_sdk_s3::{error::DisplayErrorContext, operation::list_objects_v2::ListObj
 use labelfleet::{
     domain::source::is_image,
     lock::{Key, LockError, Session},
-    ops::jobs::{AssignBatch, SyncSource},
+    ops::{assign::offer, jobs::SyncSource},
     queue::{JobContext, JobError, JobResult, OrRetry, Run},
     s3::S3,
     store,
@@ -36,7 +36,7 @@ async fn list(job: SyncSource, context: &JobContext, deps: &Deps) -> JobResult {
     let mut db = deps.pool.acquire().await.or_retry()?;
     let source = store::sources::get(&mut db, job.workflow_id).await.or_retry()?;
     drop(db);
-    // A workflow that is gone needs no images.
+    // A workflow that is gone, or goes on with another's work, needs no images.
     let Some(source) = source else { return Ok(Value::Null) };
     let mut cursor = source.cursor;
     let mut new = 0;
@@ -67,13 +67,7 @@ async fn list(job: SyncSource, context: &JobContext, deps: &Deps) -> JobResult {
                 cursor = Some(key.to_owned());
             }
             None => {
-                if store::tasks::any_available(&mut tx, job.workflow_id).await.or_retry()? {
-                    let waiting =
-                        store::sources::waiting_annotators(&mut tx, job.workflow_id).await.or_retry()?;
-                    let jobs: Vec<_> =
-                        waiting.into_iter().map(|annotator_id| AssignBatch { annotator_id }).collect();
-                    tx.enqueue_many(&jobs).await.or_retry()?;
-                }
+                offer(&mut tx, job.workflow_id).await.or_retry()?;
                 let outcome = json!({"newImages": new});
                 context.finish_in(&mut tx, outcome.clone()).await.or_retry()?;
                 tx.commit().await.or_retry()?;

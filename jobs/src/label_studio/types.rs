@@ -37,6 +37,7 @@ pub struct NewProject<'a> {
     pub sampling: &'static str,
     /// Work on one task once.
     pub maximum_annotations: u32,
+    /// Annotators start from a task's prediction, where it has one.
     pub show_collab_predictions: bool,
 }
 
@@ -49,7 +50,7 @@ impl<'a> NewProject<'a> {
             skip_queue: "IGNORE_SKIPPED",
             sampling: "Sequential sampling",
             maximum_annotations: 1,
-            show_collab_predictions: false,
+            show_collab_predictions: true,
         }
     }
 }

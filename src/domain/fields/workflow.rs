@@ -18,7 +18,7 @@ pub struct WorkflowFields {
     pub role_id: Option<RoleId>,
     #[schema(value_type = Option<i64>)]
     pub labeling_config_id: Option<LabelingConfigId>,
-    /// The upstream workflow of a chain.
+    /// The upstream workflow of a chain: its finished work is this one's source, in place of `s3SourcePath`.
     #[schema(value_type = Option<i64>)]
     pub previous_workflow_id: Option<WorkflowId>,
     /// Prefix of the source images in the bucket.
@@ -55,18 +55,21 @@ pub struct WorkflowFields {
     #[serde(default = "no_rejection")]
     #[schema(inline)]
     pub rejection_mode: RejectionMode,
-    /// S3 path for archived rejections.
-    #[schema(max_length = 1024)]
+    /// S3 path for archived rejections: a prefix in the fleet's bucket, or `s3://bucket/prefix`. By default
+    /// `rejected/` under `s3ExportPath`.
+    #[schema(max_length = 900)]
     pub rejection_archive_bucket: Option<String>,
     /// Required when `rejectionMode` is `route_to_workflow`.
     #[schema(value_type = Option<i64>)]
     pub rejection_route_workflow_id: Option<WorkflowId>,
+    /// Rework goes to the annotator whose work was rejected, while they are there and have the role.
     #[serde(default)]
     #[schema(default = false)]
     pub rejection_return_to_original: bool,
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub rejection_flag_annotator: bool,
+    /// How often a piece of work may come back before somebody has to decide; without it, any number of times.
     #[schema(minimum = 0)]
     pub max_rework_iterations: Option<i32>,
     /// What an assignment is exported as. JSON always is, whether named or not.
@@ -87,8 +90,9 @@ fn no_rejection() -> RejectionMode {
     RejectionMode::None
 }
 
-impl Fields for WorkflowFields {
-    fn check(&self) -> Result<(), Vec<Issue>> {
+impl WorkflowFields {
+    /// What is wrong with the fields; `has_route` says whether there is somewhere to route rejections to.
+    pub fn issues(&self, has_route: bool) -> Vec<Issue> {
         let mut checks = Checks::default();
         checks.text("name", &self.name, 1..=255);
         checks.text("s3SourcePath", &self.s3_source_path, 1..=1024);
@@ -98,14 +102,31 @@ impl Fields for WorkflowFields {
         checks.at_least("maxProjects", self.max_projects, 1);
         checks.at_least("estimatedTimeMinutes", self.estimated_time_minutes, 0);
         checks.within("goldStandardRate", self.gold_standard_rate, 0.0..=1.0);
-        checks.optional_text("rejectionArchiveBucket", self.rejection_archive_bucket.as_deref(), 0..=1024);
+        checks.optional_text("rejectionArchiveBucket", self.rejection_archive_bucket.as_deref(), 0..=900);
         checks.require(
             "rejectionRouteWorkflowId",
-            self.rejection_mode != RejectionMode::RouteToWorkflow
-                || self.rejection_route_workflow_id.is_some(),
+            self.rejection_mode != RejectionMode::RouteToWorkflow || has_route,
             "is required when rejectionMode is \"route_to_workflow\"",
         );
         checks.at_least("maxReworkIterations", self.max_rework_iterations, 0);
-        checks.done()
+        checks.done().err().unwrap_or_default()
+    }
+
+    /// The same, hanging on no other workflow.
+    #[must_use]
+    pub fn without_ties(&self) -> Self {
+        Self {
+            previous_workflow_id: None,
+            rejection_route_workflow_id: None,
+            rejection_mode: RejectionMode::None,
+            ..self.clone()
+        }
+    }
+}
+
+impl Fields for WorkflowFields {
+    fn check(&self) -> Result<(), Vec<Issue>> {
+        let issues = self.issues(self.rejection_route_workflow_id.is_some());
+        if issues.is_empty() { Ok(()) } else { Err(issues) }
     }
 }

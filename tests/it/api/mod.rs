@@ -16,6 +16,7 @@ mod quality;
 mod system;
 mod users;
 mod webhook;
+mod workflow_chains;
 mod workflows;
 
 use serde_json::Value;
