@@ -1,3 +1,3 @@
 -- no-transaction
 -- Whom nothing was heard of for longest.
-CREATE INDEX CONCURRENTLY assignments_idle ON assignments (active_at) WHERE status IN ('pending', 'in_progress');
+CREATE INDEX CONCURRENTLY IF NOT EXISTS assignments_idle ON assignments (active_at) WHERE status IN ('pending', 'in_progress');

@@ -149,8 +149,17 @@ async fn gold_results_are_shown_with_their_assignment() {
     .unwrap();
     let detail = api.get(&format!("/api/assignments/{id}")).await.expect(200);
     let result = &detail["goldResults"][0];
-    let expected =
-        ["id", "assignmentTaskId", "goldTaskId", "goldTaskName", "score", "details", "evaluatedAt"];
+    let expected = [
+        "id",
+        "assignmentTaskId",
+        "goldTaskId",
+        "goldTaskName",
+        "score",
+        "skipped",
+        "details",
+        "jobId",
+        "evaluatedAt",
+    ];
     assert_eq!(fields(result), sorted(&expected));
     assert_eq!((&result["score"], &result["goldTaskId"]), (&json!(0.5), &json!(gold)));
     // It was given out: its results keep it.
