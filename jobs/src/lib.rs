@@ -6,6 +6,7 @@
 //! - [`registry`]: which jobs a worker runs
 //! - [`runtime`]: where instances run
 //! - [`template`]: the database that theirs are cloned from
+//! - [`upload`]: objects of any size to S3
 
 pub mod bench;
 pub mod deps;
@@ -15,5 +16,6 @@ pub mod label_studio;
 pub mod registry;
 pub mod runtime;
 pub mod template;
+pub mod upload;
 
 pub use deps::Deps;

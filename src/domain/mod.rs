@@ -10,7 +10,7 @@
 //! - [`interface`]: what a labeling config's XML shows and asks for
 //! - [`event`]: what Label Studio tells us of annotations
 //! - [`fields`]: what callers may say of a resource; [`check`]: the rules' vocabulary; [`time`]: how times are written
-//! - [`formats`]: what a workflow is exported as
+//! - [`formats`]: what a workflow is exported as; [`export`]: how each is written
 //! - [`monitoring`]: figures from what is counted
 //! - [`source`]: which S3 objects are images, and what a task shows
 
@@ -19,6 +19,7 @@ pub mod batch;
 pub mod chain;
 pub mod check;
 pub mod event;
+pub mod export;
 pub mod fields;
 pub mod fleet;
 pub mod formats;

@@ -1,56 +1,135 @@
-//! What an export is written from.
+//! What an export is written from, and the uploads that are under way.
 
 use chrono::{DateTime, Utc};
-use futures::stream::BoxStream;
 use serde_json::Value;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
-use crate::domain::AssignmentId;
+use crate::domain::{
+    AnnotatorId, AssignmentId, ExportFormats, GoldTaskId, WorkflowId,
+    export::{Task, quality::GoldAnswer},
+};
 
 #[derive(Debug)]
 pub struct Target {
+    pub workflow_id: WorkflowId,
+    pub annotator_id: AnnotatorId,
     pub s3_export_path: String,
+    pub formats: ExportFormats,
+    pub config_xml: Option<String>,
     /// Changes whenever something of the assignment does.
     pub version: DateTime<Utc>,
 }
 
-/// Where an assignment's export goes; none unless it is completed.
+/// Where an assignment's export goes, and as what; none unless it is completed.
 pub async fn target(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<Option<Target>> {
     sqlx::query_as!(
         Target,
-        "SELECT s3_export_path, assignments.updated_at AS version
-         FROM assignments JOIN workflows ON workflows.id = workflow_id
-         WHERE assignments.id = $1 AND status = 'completed'",
+        r#"SELECT workflow_id AS "workflow_id: WorkflowId", annotator_id AS "annotator_id: AnnotatorId",
+                  s3_export_path, export_formats AS "formats: ExportFormats", config_xml AS "config_xml?",
+                  assignments.updated_at AS version
+           FROM assignments
+           JOIN workflows ON workflows.id = workflow_id
+           LEFT JOIN labeling_configs ON labeling_configs.id = labeling_config_id
+           WHERE assignments.id = $1 AND status = 'completed'"#,
         id.0
     )
     .fetch_optional(db)
     .await
 }
 
-/// One task of the deliverable with its standing annotations, as Label Studio gave them.
-#[derive(Debug)]
-pub struct Row {
-    pub task_uid: uuid::Uuid,
-    pub image_key: String,
-    pub ls_task_id: Option<i64>,
-    pub ls_project_id: Option<i64>,
-    pub annotations: Value,
-}
-
-/// In the batch's order, gold left out: it is not the customer's.
-pub fn rows(pool: &PgPool, id: AssignmentId) -> BoxStream<'_, sqlx::Result<Row>> {
-    sqlx::query_as!(
-        Row,
-        r#"SELECT tasks.uid AS task_uid, tasks.image_key, ls_task_id, ls_project_id,
-                  COALESCE((SELECT jsonb_agg(payload ORDER BY ls_annotation_id) FROM annotations
-                            WHERE assignment_task_id = assignment_tasks.id AND deleted_at IS NULL),
-                           '[]') AS "annotations!"
+/// Tasks of the deliverable after this position, in the batch's order; gold is left out: it is not the customer's. So
+/// many at once, so that neither a snapshot nor a connection is held for as long as S3 takes.
+pub async fn tasks_after(
+    db: &mut PgConnection,
+    id: AssignmentId,
+    bucket: &str,
+    position: i32,
+    most: i64,
+) -> sqlx::Result<Vec<Task>> {
+    let rows = sqlx::query!(
+        r#"SELECT position, tasks.uid, tasks.image_key, ls_task_id, ls_project_id,
+                  ARRAY(SELECT payload FROM annotations
+                        WHERE assignment_task_id = assignment_tasks.id AND deleted_at IS NULL
+                        ORDER BY ls_annotation_id) AS "annotations!: Vec<Value>"
            FROM assignment_tasks
            JOIN assignments ON assignments.id = assignment_id
            JOIN tasks ON tasks.id = task_id
-           WHERE assignment_id = $1 AND state <> 'released'
-           ORDER BY position"#,
-        id.0
+           WHERE assignment_id = $1 AND position > $2 AND state <> 'released'
+           ORDER BY position LIMIT $3"#,
+        id.0,
+        position,
+        most
     )
-    .fetch(pool)
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Task {
+            position: row.position,
+            uid: row.uid,
+            image_key: row.image_key,
+            bucket: bucket.to_owned(),
+            ls_task_id: row.ls_task_id,
+            ls_project_id: row.ls_project_id,
+            annotations: row.annotations,
+        })
+        .collect())
+}
+
+/// The gold of an assignment and what became of it, in the batch's order.
+pub async fn gold_answers(
+    db: &mut PgConnection,
+    id: AssignmentId,
+    bucket: &str,
+) -> sqlx::Result<Vec<GoldAnswer>> {
+    sqlx::query_as!(
+        GoldAnswer,
+        r#"SELECT gold_tasks.id AS "gold_task_id: GoldTaskId", name, 's3://' || $2 || '/' || s3_image_key AS "image!",
+                  ls_task_id, score AS "score?", COALESCE(skipped, false) AS "skipped!", details AS "details?",
+                  expected_labels AS expected,
+                  (SELECT payload -> 'result' FROM annotations
+                   WHERE assignment_task_id = assignment_tasks.id AND deleted_at IS NULL AND NOT was_cancelled
+                   ORDER BY ls_updated_at DESC LIMIT 1) AS given
+           FROM assignment_tasks
+           JOIN gold_tasks ON gold_tasks.id = assignment_tasks.gold_task_id
+           LEFT JOIN gold_results ON gold_results.assignment_task_id = assignment_tasks.id
+           WHERE assignment_tasks.assignment_id = $1 AND state <> 'released'
+           ORDER BY position"#,
+        id.0,
+        bucket
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// An upload in parts that was begun and may not have ended.
+#[derive(Debug)]
+pub struct Upload {
+    pub upload_id: String,
+    pub key: String,
+}
+
+/// Remembers an upload before its first part is sent.
+pub async fn add_upload(db: &mut PgConnection, id: AssignmentId, upload: &Upload) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO export_uploads (upload_id, assignment_id, key) VALUES ($1, $2, $3)",
+        upload.upload_id,
+        id.0,
+        upload.key
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub async fn uploads(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<Vec<Upload>> {
+    sqlx::query_as!(Upload, "SELECT upload_id, key FROM export_uploads WHERE assignment_id = $1", id.0)
+        .fetch_all(db)
+        .await
+}
+
+/// It is over, one way or the other.
+pub async fn forget_upload(db: &mut PgConnection, upload_id: &str) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM export_uploads WHERE upload_id = $1", upload_id).execute(db).await?;
+    Ok(())
 }

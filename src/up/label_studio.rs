@@ -17,10 +17,15 @@ pub fn find() -> anyhow::Result<PathBuf> {
         .context("Label Studio is not installed: run scripts/setup, or set LABEL_STUDIO_BIN")
 }
 
-fn cached() -> Option<PathBuf> {
+/// The folder that `scripts/setup` fills.
+pub(super) fn cache() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
-    let environment = cache.join(format!("labelfleet/label-studio-{VERSION}"));
+    Some(cache.join("labelfleet"))
+}
+
+fn cached() -> Option<PathBuf> {
+    let environment = cache()?.join(format!("label-studio-{VERSION}"));
     // Setup writes `complete` last.
     environment.join("complete").exists().then(|| environment.join("bin/label-studio"))
 }

@@ -18,6 +18,7 @@ pub mod run;
 pub mod s3;
 pub mod services;
 pub mod stack;
+pub mod test_tools;
 
 pub use demo::{DemoArgs, demo};
 pub use postgres::{Postgres, PostgresOptions};

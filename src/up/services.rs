@@ -11,7 +11,7 @@ use nix::{
 };
 use tokio::process::Command;
 
-use super::{Postgres, PostgresOptions, Redis, S3Options, S3Server, label_studio, run::Stop};
+use super::{Postgres, PostgresOptions, Redis, S3Options, S3Server, label_studio, run::Stop, test_tools};
 use crate::config::Secret;
 
 #[derive(Debug, clap::Args)]
@@ -62,6 +62,9 @@ async fn run(args: &ServicesArgs, dir: &Path, stop: &mut Stop) -> anyhow::Result
     ]);
     if std::env::var_os("TEST_LABEL_STUDIO_BIN").is_none() {
         command.env("TEST_LABEL_STUDIO_BIN", label_studio::find()?);
+    }
+    if let (None, Some(python)) = (std::env::var_os("TEST_PYTHON"), test_tools::python()) {
+        command.env("TEST_PYTHON", python);
     }
     let mut child = command.spawn().with_context(|| format!("start {program}"))?;
     let status = loop {
