@@ -30,6 +30,8 @@ pub async fn candidates(
 /// A gold task's expected result and the newest answer to it.
 #[derive(Debug)]
 pub struct Answer {
+    /// The labeling config that both were made in.
+    pub config_xml: String,
     pub expected: Value,
     pub given: Option<Value>,
     /// It stands as skipped. An answer beside a skip counts as the answer.
@@ -39,12 +41,14 @@ pub struct Answer {
 pub async fn answer(db: &mut PgConnection, task: AssignmentTaskId) -> sqlx::Result<Option<Answer>> {
     sqlx::query_as!(
         Answer,
-        r#"SELECT expected_labels AS expected,
+        r#"SELECT config_xml, expected_labels AS expected,
                   (SELECT payload -> 'result' FROM annotations
                    WHERE assignment_task_id = assignment_tasks.id AND deleted_at IS NULL AND NOT was_cancelled
                    ORDER BY ls_updated_at DESC LIMIT 1) AS given,
                   state = 'skipped' AS "is_skipped!"
-           FROM assignment_tasks JOIN gold_tasks ON gold_tasks.id = gold_task_id
+           FROM assignment_tasks
+           JOIN gold_tasks ON gold_tasks.id = gold_task_id
+           JOIN labeling_configs ON labeling_configs.id = labeling_config_id
            WHERE assignment_tasks.id = $1
            FOR UPDATE OF assignment_tasks"#,
         task.0

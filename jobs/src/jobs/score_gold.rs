@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use labelfleet::{
-    domain::{JobRef, scoring},
+    domain::{JobRef, interface, scoring},
     ops::jobs::ScoreGold,
     queue::{JobContext, JobResult, OrDiscard, OrRetry, Run},
     store,
@@ -21,8 +21,9 @@ impl Run<Deps> for ScoreGold {
         let (task, job) = (self.assignment_task_id, JobRef(context.id.0));
         match answer.given {
             Some(given) => {
-                let score = scoring::score(regions(&answer.expected), regions(&given));
-                let details = json!({"controls": score.controls});
+                let interface = interface::read(&answer.config_xml);
+                let score = scoring::score(&interface, regions(&answer.expected), regions(&given));
+                let details = serde_json::to_value(&score.details).or_discard()?;
                 store::gold::set_score(&mut tx, task, Some(score.score), &details, job).await.or_retry()?;
             }
             None if answer.is_skipped => {

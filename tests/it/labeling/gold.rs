@@ -103,7 +103,46 @@ async fn the_newest_answer_is_the_one_that_counts() {
     };
     assert_eq!(tell(answer("ANNOTATION_CREATED", "blue", 1)).await, Some(0.0));
     assert_eq!(tell(answer("ANNOTATION_UPDATED", "red", 2)).await, Some(1.0));
+    let (details, job): (Value, Option<i64>) =
+        sqlx::query_as("SELECT details, job_id FROM gold_results").fetch_one(pool).await.unwrap();
+    assert_eq!(
+        details["controls"]["label"]["matched"],
+        json!([{"expected": 0, "given": 0, "similarity": 1.0}])
+    );
+    assert!(job.is_some());
     let deletion = json!({"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 1}], "project": {"id": 5}});
     assert_eq!(tell(deletion).await, None::<f64>);
+    fleet.tear_down().await;
+}
+
+#[tokio::test]
+async fn skipped_gold_is_counted_and_not_scored() {
+    let fleet = Fleet::local().await;
+    let pool = &fleet.database.pool;
+    let (workflow, annotator) = workflow(&fleet, 2).await;
+    let assignment_id = assign(&fleet.deps.queue, workflow, annotator).await.unwrap();
+    fleet.run(InjectGold { assignment_id }).await.unwrap();
+    factory::publish(pool, assignment_id, 5).await;
+    let (place, task): (AssignmentTaskId, i64) = sqlx::query_as(
+        "SELECT id, ls_task_id FROM assignment_tasks WHERE gold_task_id IS NOT NULL ORDER BY id LIMIT 1",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap();
+    let tell = async |annotation: i64, skipped: bool| {
+        let body = json!({"action": "ANNOTATION_CREATED", "project": {"id": 5}, "task": {"id": task, "data": {}},
+                          "annotation": {"id": annotation, "result": [factory::choice("red")],
+                                         "was_cancelled": skipped, "updated_at": "2026-04-06T12:00:00Z"}});
+        let events = from_webhook(&body).unwrap();
+        ingest(&fleet.deps.queue, annotator, EventSource::Webhook, &events).await.unwrap();
+        assert_eq!(fleet.open_jobs::<ScoreGold>().await, annotation);
+        fleet.run(ScoreGold { assignment_task_id: place }).await.unwrap();
+        let row: (Option<f64>, bool) =
+            sqlx::query_as("SELECT score, skipped FROM gold_results").fetch_one(pool).await.unwrap();
+        row
+    };
+    assert_eq!(tell(1, true).await, (None, true));
+    // Answered after all: it counts as an answer.
+    assert_eq!(tell(2, false).await, (Some(1.0), false));
     fleet.tear_down().await;
 }
