@@ -6,7 +6,6 @@ use anyhow::Context;
 use labelfleet::{
     domain::{AnnotatorId, AnnotatorStatus},
     lock::{Held, Key, LockError, Session},
-    ops::jobs::{ProvisionInstance, RemoveInstance, StopInstance},
     queue::{JobContext, JobError, JobResult, OrRetry},
     store::{
         instance_databases::Server,
@@ -64,28 +63,6 @@ pub async fn end_quietly(
     context.finish_in(&mut tx, result.clone()).await.or_retry()?;
     tx.commit().await.or_retry()?;
     Ok(result)
-}
-
-/// Enqueues again what should be under way or gone: a job that was lost, or given up by the engine itself. An open
-/// one stays the only one.
-pub async fn resume(deps: &Deps) -> anyhow::Result<()> {
-    let owned = deps.runtime.list().await?;
-    let mut tx = deps.queue.begin().await?;
-    for (annotator_id, status) in instances::unsettled(&mut tx).await? {
-        match status {
-            AnnotatorStatus::Starting => tx.enqueue(&ProvisionInstance { annotator_id }).await?,
-            AnnotatorStatus::Stopping => tx.enqueue(&StopInstance { annotator_id }).await?,
-            _ => tx.enqueue(&RemoveInstance { annotator_id }).await?,
-        };
-    }
-    for instance in owned {
-        let status = instances::status(&mut tx, instance.annotator).await?;
-        if matches!(status, Some(AnnotatorStatus::Deleted) | None) {
-            tx.enqueue(&RemoveInstance { annotator_id: instance.annotator }).await?;
-        }
-    }
-    tx.commit().await?;
-    Ok(())
 }
 
 /// How Label Studio reaches its database.

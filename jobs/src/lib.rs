@@ -1,6 +1,7 @@
 //! The worker's side: handlers, one job a file, and what they reach the outside with.
 //!
 //! - [`bench`]: `labelfleet-worker bench`
+//! - `compare`: a project in Label Studio held against what we hold of it
 //! - [`instance`]: what the jobs of an annotator's instance share
 //! - [`label_studio`]: client of the Label Studio HTTP API
 //! - [`registry`]: which jobs a worker runs
@@ -9,6 +10,7 @@
 //! - [`upload`]: objects of any size to S3
 
 pub mod bench;
+mod compare;
 pub mod deps;
 pub mod instance;
 mod jobs;

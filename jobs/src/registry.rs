@@ -3,8 +3,10 @@
 use labelfleet::{
     config::EngineConfig,
     ops::jobs::{
-        AssignBatch, ChainAssignment, CorrectRollups, ExportAssignment, INSTANCES, InjectGold,
-        ProvisionInstance, PublishAssignment, Reconcile, RemoveInstance, ScoreGold, StopInstance, SyncSource,
+        ChainAssignment,
+        AssignBatch, CloseProject, CorrectRollups, ExportAssignment, INSTANCES, InjectGold,
+        ProvisionInstance, PublishAssignment, ReclaimIdle, Reconcile, RemoveInstance, ScoreGold,
+        StopInstance, SyncSource,
     },
     queue::Registry,
 };
@@ -16,6 +18,9 @@ const INSTANCES_AT_ONCE: usize = 4;
 
 /// Seconds first: half past three, when few label.
 const NIGHTLY: &str = "0 30 3 * * *";
+
+/// A minute after reconciliation by default, which brings what was missed.
+const EVERY_FIVE_MINUTES: &str = "0 1/5 * * * *";
 
 /// Fails on a malformed cron expression only.
 pub fn registry(config: &EngineConfig) -> anyhow::Result<Registry<Deps>> {
@@ -30,6 +35,8 @@ pub fn registry(config: &EngineConfig) -> anyhow::Result<Registry<Deps>> {
         .register::<ScoreGold>()
         .register::<ExportAssignment>()
         .register::<ChainAssignment>()
+        .register::<CloseProject>()
+        .register::<ReclaimIdle>()
         .register::<Reconcile>()
         .register::<CorrectRollups>()
         .concurrency(INSTANCES, INSTANCES_AT_ONCE)
@@ -37,6 +44,7 @@ pub fn registry(config: &EngineConfig) -> anyhow::Result<Registry<Deps>> {
         .map_err(|error| {
             anyhow::anyhow!("RECONCILE_CRON: {:?} is no schedule: {error}", config.reconcile_cron)
         })?
+        .schedule("reclaim_idle", EVERY_FIVE_MINUTES, ReclaimIdle {})?
         .schedule("correct_rollups", NIGHTLY, CorrectRollups {})?;
     Ok(registry)
 }

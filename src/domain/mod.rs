@@ -8,6 +8,7 @@
 //! - [`review`]: what a reviewer said, and what they are shown
 //! - [`scoring`]: an annotation held against a gold task's expected result
 //! - [`interface`]: what a labeling config's XML shows and asks for
+//! - [`idle`]: when a batch counts as idle
 //! - [`event`]: what Label Studio tells us of annotations
 //! - [`fields`]: what callers may say of a resource; [`check`]: the rules' vocabulary; [`time`]: how times are written
 //! - [`formats`]: what a workflow is exported as; [`export`]: how each is written
@@ -23,6 +24,7 @@ pub mod export;
 pub mod fields;
 pub mod fleet;
 pub mod formats;
+pub mod idle;
 pub mod ids;
 pub mod interface;
 pub mod monitoring;

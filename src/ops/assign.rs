@@ -27,7 +27,7 @@ pub async fn assign(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     Assigned(AssignmentId),
-    /// They have a batch in hand, or are not active.
+    /// They have a batch in hand, are not active, or left their last one idle until it was taken back.
     NotNow,
     /// No workflow of theirs has work. The sources are listed again, which assigns if anything is new.
     NoWork,
@@ -40,7 +40,10 @@ pub async fn assign_next(tx: &mut Tx, annotator: AnnotatorId, job: JobRef) -> Re
     let active = store::assigning::annotator(tx, annotator)
         .await?
         .is_some_and(|annotator| annotator.status == AnnotatorStatus::Active);
-    if !active || store::assigning::has_open_batch(tx, annotator).await? {
+    if !active
+        || store::assigning::has_open_batch(tx, annotator).await?
+        || store::assigning::is_away(tx, annotator).await?
+    {
         return Ok(Next::NotNow);
     }
     let choices = store::assigning::choices(tx, annotator).await?;
@@ -67,16 +70,20 @@ pub async fn offer(tx: &mut Tx, workflow: WorkflowId) -> Result<()> {
 }
 
 /// Enqueues the next step of batches that are prepared but not yet in Label Studio: their annotator may have been
-/// stopped meanwhile.
-pub async fn resume_pending(tx: &mut Tx, annotator: AnnotatorId) -> Result<()> {
+/// stopped meanwhile. Returns those whose step was not on its way.
+pub async fn resume_pending(tx: &mut Tx, annotator: AnnotatorId) -> Result<Vec<AssignmentId>> {
+    let mut resumed = Vec::new();
     for pending in store::assigning::pending_batches(tx, annotator).await? {
-        if pending.has_gold {
-            tx.enqueue(&PublishAssignment { assignment_id: pending.id }).await?;
+        let enqueued = if pending.has_gold {
+            tx.enqueue(&PublishAssignment { assignment_id: pending.id }).await?
         } else {
-            tx.enqueue(&InjectGold { assignment_id: pending.id }).await?;
+            tx.enqueue(&InjectGold { assignment_id: pending.id }).await?
+        };
+        if enqueued.is_new {
+            resumed.push(pending.id);
         }
     }
-    Ok(())
+    Ok(resumed)
 }
 
 async fn assign_in(

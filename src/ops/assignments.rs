@@ -1,31 +1,85 @@
-//! Cancelling assignments.
+//! The early end of assignments: cancelled by an operator, or reclaimed because nothing happens in them.
+//!
+//! Either way the open tasks go back to the pool at once, and a job closes the project: it takes in what Label Studio
+//! holds and removes it.
 
-use super::{Error, Result};
+use std::time::Duration;
+
+use super::{
+    Error, Result, ingest,
+    jobs::{AssignBatch, CloseProject},
+};
 use crate::{
-    domain::{AnnotatorId, AssignmentId},
+    domain::{
+        AnnotatorId, AssignmentId, AssignmentStatus, JobRef,
+        idle::{IDLE_HOURS, as_idle},
+    },
     lock::{Key, lock_in},
     queue::{self, Tx},
-    store::assignment_views,
+    store::{assignment_views, closing, settings},
 };
 
 pub async fn cancel(queue: &queue::Client, id: AssignmentId) -> Result<()> {
     let mut tx = queue.begin().await?;
-    if !assignment_views::cancel(&mut tx, id).await? {
+    let Some(annotator_id) = closing::cancel(&mut tx, id).await? else {
         let assignment = assignment_views::get(&mut tx, id).await?.ok_or(Error::NotFound("Assignment"))?;
         return Err(Error::Conflict(format!("Cannot cancel assignment with status: {}", assignment.status)));
-    }
+    };
+    tx.enqueue(&CloseProject { assignment_id: id }).await?;
+    tx.enqueue(&AssignBatch { annotator_id }).await?;
     Ok(tx.commit().await?)
 }
 
-/// Cancels whatever an annotator has in hand.
+/// Cancels whatever an annotator who is to be deleted has in hand; their projects go with their instance.
 pub(super) async fn cancel_open(tx: &mut Tx, annotator: AnnotatorId) -> Result<()> {
     // Several batches are locked here: no event locks them in another order, and nothing is assigned meanwhile.
     lock_in(tx, Key::Events(annotator.0)).await?;
     lock_in(tx, Key::AssignTo(annotator.0)).await?;
     for id in assignment_views::open_of(tx, annotator).await? {
-        if !assignment_views::cancel(tx, id).await? {
+        if closing::cancel(tx, id).await?.is_none() {
             return Err(Error::Conflict(format!("Assignment {id} was just finished; try again")));
         }
     }
     Ok(())
+}
+
+/// After how long without an event batches are reclaimed, as the settings say; none: never.
+pub async fn idle_time(queue: &queue::Client) -> Result<Option<Duration>> {
+    let setting = settings::get(&mut *queue.pool().acquire().await?, IDLE_HOURS).await?;
+    let Some(setting) = setting else { return Ok(None) };
+    as_idle(&setting.value).map_err(|problem| Error::Refused(format!("the setting {IDLE_HOURS} {problem}")))
+}
+
+/// Open batches of which nothing was heard for so long.
+pub async fn idle(queue: &queue::Client, idle: Duration) -> Result<Vec<AssignmentId>> {
+    Ok(closing::idle(&mut *queue.pool().acquire().await?, idle).await?)
+}
+
+/// Takes a batch back if it is idle still: what is open goes to the pool, what is done is exported. Its annotator
+/// gets no other until they are seen at work, started again, or given one by hand. None: it is not idle any more.
+pub async fn reclaim(
+    queue: &queue::Client,
+    id: AssignmentId,
+    idle: Duration,
+    job: JobRef,
+) -> Result<Option<AssignmentStatus>> {
+    let mut tx = queue.begin().await?;
+    let Some(status) = closing::reclaim(&mut tx, id, idle, job).await? else { return Ok(None) };
+    if status == AssignmentStatus::Completed {
+        ingest::deliver(&mut tx, id).await?;
+    }
+    tx.enqueue(&CloseProject { assignment_id: id }).await?;
+    tx.commit().await?;
+    Ok(Some(status))
+}
+
+/// Enqueues the closing of projects that outlived their batches; returns of which.
+pub async fn close_what_is_over(tx: &mut Tx, annotator: AnnotatorId) -> Result<Vec<AssignmentId>> {
+    let mut enqueued = Vec::new();
+    for assignment_id in closing::to_close(tx, annotator).await? {
+        if tx.enqueue(&CloseProject { assignment_id }).await?.is_new {
+            enqueued.push(assignment_id);
+        }
+    }
+    Ok(enqueued)
 }

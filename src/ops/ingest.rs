@@ -145,8 +145,14 @@ pub async fn finish(tx: &mut Tx, assignment: AssignmentId, annotator: AnnotatorI
         tx.enqueue(&AssignBatch { annotator_id: annotator }).await?;
     }
     if is_completed || store::assignments::touch_completed(tx, assignment).await? {
-        tx.enqueue(&ExportAssignment { assignment_id: assignment }).await?;
-        tx.enqueue(&ChainAssignment { assignment_id: assignment }).await?;
+        deliver(tx, assignment).await?;
     }
+    Ok(())
+}
+
+/// Has a completed assignment exported and its work handed on.
+pub(super) async fn deliver(tx: &mut Tx, assignment_id: AssignmentId) -> Result<()> {
+    tx.enqueue(&ExportAssignment { assignment_id }).await?;
+    tx.enqueue(&ChainAssignment { assignment_id }).await?;
     Ok(())
 }

@@ -71,6 +71,12 @@ jobs! {
     /// Hands what is done in a completed batch on to the workflows that follow.
     ChainAssignment { assignment_id: AssignmentId } = "chain_assignment",
         LABELING, timeout 300 s, attempts 20;
+    /// Takes in what an ended assignment's project holds, and removes it from Label Studio.
+    CloseProject { assignment_id: AssignmentId } = "close_project",
+        LABELING, timeout 300 s, attempts 20, unique |job| job.assignment_id.to_string();
+    /// Takes back batches in which nothing happens.
+    ReclaimIdle {} = "reclaim_idle",
+        LABELING, timeout 300 s, attempts 3, unique |_| "all".to_owned();
     /// Compares what we believe with what Label Studio and the runtime hold, and repairs it.
     Reconcile {} = "reconcile",
         LABELING, timeout 600 s, attempts 1, unique |_| "all".to_owned();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Error, Result, jobs::Reconcile};
+use crate::domain::{AnnotatorId, AssignmentId};
 use crate::queue::{
     self,
     admin::{self, JobState},
@@ -14,12 +15,77 @@ use crate::queue::{
 /// What a run came to; the job's result.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Report {
-    /// Assignments whose state was brought up to date.
+    /// Assignments in progress that were compared with Label Studio.
     pub reconciled: u32,
-    /// Those that turned out to be complete.
+    /// Of these, how many turned out to be complete.
     pub completed: u32,
     /// What could not be compared, and why.
     pub errors: Vec<String>,
+    /// What differed, and is repaired or on its way to be.
+    #[serde(default)]
+    pub drift: Vec<Drift>,
+}
+
+/// A difference between what we believed and what was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Drift {
+    pub kind: DriftKind,
+    /// Whose instance or batch, where it is one's.
+    #[schema(value_type = Option<i64>)]
+    pub annotator_id: Option<AnnotatorId>,
+    #[schema(value_type = Option<i64>)]
+    pub assignment_id: Option<AssignmentId>,
+    /// Of how many events or tasks; 1 where it is the thing itself.
+    pub count: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DriftKind {
+    /// Annotations of which no webhook told: taken in.
+    MissedCreate,
+    MissedUpdate,
+    /// Created or updated as skips.
+    MissedSkip,
+    MissedDelete,
+    /// A project is not in Label Studio: its open tasks are published again, answers that we have stay.
+    ProjectMissing,
+    /// Open tasks are not in their project: they are published again.
+    TaskMissing,
+    /// A batch is over and its project is still there: it is closed.
+    ProjectLeftOpen,
+    /// An active annotator's instance does not run: it is provisioned again.
+    InstanceGone,
+    /// An instance that belongs to no annotator: it is removed.
+    InstanceUnowned,
+    /// An instance of an annotator who is not active runs: it is stopped.
+    InstanceUnwanted,
+    /// `starting`, and nothing is under way: provisioned again, or `error` after an hour.
+    StartStuck,
+    /// `stopping`, and nothing is under way: stopped again.
+    StopStuck,
+    /// A pending batch, and nothing is under way: its next step is enqueued.
+    BatchStuck,
+    /// A complete batch was not exported, or changed since: it is exported.
+    ExportMissing,
+    /// Tasks reserved by a batch that is over or gone: back to the pool.
+    ReservationStranded,
+}
+
+impl Drift {
+    pub fn of_annotator(kind: DriftKind, annotator: AnnotatorId) -> Self {
+        Self { kind, annotator_id: Some(annotator), assignment_id: None, count: 1 }
+    }
+
+    pub fn of_batch(
+        kind: DriftKind,
+        annotator: Option<AnnotatorId>,
+        assignment: AssignmentId,
+        count: u32,
+    ) -> Self {
+        Self { kind, annotator_id: annotator, assignment_id: Some(assignment), count }
+    }
 }
 
 /// Waits for a run, one under way if there is one: two at once would do the same.

@@ -5,6 +5,7 @@ use crate::{
     domain::{
         check::Checks,
         fields::{Fields, SettingFields},
+        idle::{IDLE_HOURS, as_idle},
         monitoring::{ACCURACY_THRESHOLD, as_threshold},
     },
     queue,
@@ -17,6 +18,11 @@ pub async fn put(queue: &queue::Client, key: &str, fields: &SettingFields) -> Re
     checks.text("key", key, 1..=200);
     let is_threshold = key != ACCURACY_THRESHOLD || as_threshold(&fields.value).is_some();
     checks.require("value", is_threshold, "must be a number from 0 to 1");
+    if key == IDLE_HOURS
+        && let Err(problem) = as_idle(&fields.value)
+    {
+        checks.require("value", false, problem);
+    }
     checks.done().map_err(Error::Invalid)?;
     fields.check().map_err(Error::Invalid)?;
     let mut tx = queue.begin().await?;

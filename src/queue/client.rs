@@ -87,6 +87,26 @@ impl Tx {
         Ok(enqueued)
     }
 
+    /// Enqueues unless a job of this kind with these very arguments is open; false: one is. For callers that look
+    /// again and again. Two at once may both enqueue, which every job bears.
+    pub async fn enqueue_unless_open<J: JobArgs>(&mut self, args: &J) -> sqlx::Result<bool> {
+        let is_open = sqlx::query_scalar!(
+            // As the partial indexes of open jobs are written, which are all that is read.
+            r#"SELECT EXISTS (
+                   SELECT FROM jobs WHERE kind = $1 AND args = $2::text::jsonb
+                     AND (state = 'available' OR state IN ('scheduled', 'retryable') OR state = 'running')
+               ) AS "open!""#,
+            J::KIND,
+            encode(args)?,
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        if is_open {
+            return Ok(false);
+        }
+        Ok(self.enqueue(args).await?.is_new)
+    }
+
     /// Enqueues for later: the job becomes due at `at`.
     pub async fn enqueue_at<J: JobArgs>(&mut self, args: &J, at: DateTime<Utc>) -> sqlx::Result<Enqueued> {
         self.insert(args, Some(Due::At(at))).await

@@ -7,6 +7,7 @@
 //! was told, and [`settle`] draws the conclusion. An annotator's events are taken in one after the other (the caller
 //! shows the lock), and whoever changes a batch and its tasks locks the batch first.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::{
@@ -182,18 +183,23 @@ pub async fn settle(db: &mut PgConnection, task: AssignmentTaskId) -> sqlx::Resu
     .await
 }
 
-/// Which annotations of an assignment we hold, in which version: `(id, updated_at)`.
-pub async fn held(
-    db: &mut PgConnection,
-    assignment: AssignmentId,
-) -> sqlx::Result<Vec<(i64, chrono::DateTime<chrono::Utc>)>> {
-    let rows = sqlx::query!(
-        "SELECT ls_annotation_id, ls_updated_at FROM annotations
-         JOIN assignment_tasks ON assignment_tasks.id = assignment_task_id
-         WHERE assignment_id = $1 AND deleted_at IS NULL",
+/// An annotation that stands, as far as we know.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing {
+    pub ls_annotation_id: i64,
+    pub ls_task_id: i64,
+    pub ls_updated_at: DateTime<Utc>,
+}
+
+/// Which annotations of an assignment we hold, as far as their tasks are in Label Studio.
+pub async fn standing(db: &mut PgConnection, assignment: AssignmentId) -> sqlx::Result<Vec<Standing>> {
+    sqlx::query_as!(
+        Standing,
+        r#"SELECT ls_annotation_id, ls_task_id AS "ls_task_id!", ls_updated_at FROM annotations
+           JOIN assignment_tasks ON assignment_tasks.id = assignment_task_id
+           WHERE assignment_id = $1 AND deleted_at IS NULL AND ls_task_id IS NOT NULL"#,
         assignment.0
     )
     .fetch_all(db)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.ls_annotation_id, row.ls_updated_at)).collect())
+    .await
 }

@@ -69,6 +69,20 @@ pub async fn has_open_batch(db: &mut PgConnection, annotator: AnnotatorId) -> sq
     .await
 }
 
+/// Whether their last batch was reclaimed, and they were neither seen at work nor started since.
+pub async fn is_away(db: &mut PgConnection, annotator: AnnotatorId) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM assignments JOIN annotators ON annotators.id = annotator_id
+               WHERE assignments.id = (SELECT max(id) FROM assignments WHERE annotator_id = $1)
+                 AND reclaimed_at > status_at AND (last_active_at IS NULL OR reclaimed_at > last_active_at)
+           ) AS "away!""#,
+        annotator.0
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// A workflow that the annotator's next batch may come from, by itself.
 #[derive(Debug)]
 pub struct Choice {

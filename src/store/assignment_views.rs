@@ -1,4 +1,5 @@
-//! Assignments as operators see and cancel them; [`super::assignments`] has what the jobs do with them.
+//! Assignments as operators see them; [`super::assignments`] has what the jobs do with them, [`super::closing`] their
+//! early end.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -200,34 +201,4 @@ pub async fn open_of(db: &mut PgConnection, annotator: AnnotatorId) -> sqlx::Res
     )
     .fetch_all(db)
     .await
-}
-
-/// pending | in_progress -> cancelled: what nobody has labeled goes back to the pool, what is done stays done.
-/// False if it was in another state.
-pub async fn cancel(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<bool> {
-    let cancelled = sqlx::query!(
-        "UPDATE assignments SET status = 'cancelled', updated_at = now()
-         WHERE id = $1 AND status IN ('pending', 'in_progress')",
-        id.0
-    )
-    .execute(&mut *db)
-    .await?;
-    if cancelled.rows_affected() == 0 {
-        return Ok(false);
-    }
-    let freed = sqlx::query_scalar!(
-        "UPDATE assignment_tasks SET state = 'released', released_at = now()
-         WHERE assignment_id = $1 AND state = 'open' RETURNING task_id",
-        id.0
-    )
-    .fetch_all(&mut *db)
-    .await?;
-    let freed: Vec<i64> = freed.into_iter().flatten().collect();
-    sqlx::query!(
-        "UPDATE tasks SET status = 'available', updated_at = now() WHERE id = ANY($1) AND status = 'assigned'",
-        &freed
-    )
-    .execute(db)
-    .await?;
-    Ok(true)
 }

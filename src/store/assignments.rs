@@ -167,12 +167,14 @@ pub struct Slot {
     pub id: AssignmentTaskId,
     pub token: Uuid,
     pub ls_task_id: Option<i64>,
+    /// Not answered yet.
+    pub is_open: bool,
 }
 
 pub async fn slots(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<Vec<Slot>> {
     sqlx::query_as!(
         Slot,
-        r#"SELECT id AS "id: AssignmentTaskId", token, ls_task_id
+        r#"SELECT id AS "id: AssignmentTaskId", token, ls_task_id, state = 'open' AS "is_open!"
            FROM assignment_tasks WHERE assignment_id = $1 AND state <> 'released' ORDER BY position"#,
         id.0
     )

@@ -48,18 +48,6 @@ pub async fn lock_status(db: &mut PgConnection, id: AnnotatorId) -> sqlx::Result
     .await
 }
 
-/// Whose instance is on its way somewhere, or should be gone: what a job that was lost would leave behind.
-pub async fn unsettled(db: &mut PgConnection) -> sqlx::Result<Vec<(AnnotatorId, AnnotatorStatus)>> {
-    let rows = sqlx::query!(
-        r#"SELECT id AS "id: AnnotatorId", status AS "status: AnnotatorStatus" FROM annotators
-           WHERE status IN ('starting', 'stopping') OR (status = 'deleted' AND container_id IS NOT NULL)
-           ORDER BY id"#
-    )
-    .fetch_all(db)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.status)).collect())
-}
-
 /// Where and as whom an instance serves.
 #[derive(Debug, Clone)]
 pub struct Serving<'a> {

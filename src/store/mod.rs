@@ -9,6 +9,7 @@ pub mod assigning;
 pub mod assignment_views;
 pub mod assignments;
 pub mod chaining;
+pub mod closing;
 pub mod exports;
 pub mod gold;
 pub mod gold_tasks;

@@ -6,6 +6,7 @@ use labelfleet::{
     domain::JobRef,
     ops::{
         assign::{Next, assign_next, resume_pending},
+        assignments::close_what_is_over,
         jobs::AssignBatch,
     },
     queue::{JobContext, JobResult, OrRetry, Run},
@@ -18,6 +19,7 @@ impl Run<Deps> for AssignBatch {
     async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
         let mut tx = deps.queue.begin().await.or_retry()?;
         resume_pending(&mut tx, self.annotator_id).await.or_retry()?;
+        close_what_is_over(&mut tx, self.annotator_id).await.or_retry()?;
         let outcome = match assign_next(&mut tx, self.annotator_id, JobRef(context.id.0)).await.or_retry()? {
             Next::Assigned(id) => json!({"assignmentId": id}),
             Next::NotNow => json!("has a batch, or is not active"),

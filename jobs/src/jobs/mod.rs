@@ -5,11 +5,13 @@
 
 mod assign_batch;
 mod chain_assignment;
+mod close_project;
 mod correct_rollups;
 mod export_assignment;
 mod inject_gold;
 mod provision_instance;
 mod publish_assignment;
+mod reclaim_idle;
 mod reconcile;
 mod remove_instance;
 mod score_gold;

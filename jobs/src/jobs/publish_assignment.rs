@@ -99,7 +99,7 @@ async fn publish(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResu
 }
 
 /// Derived, so that a project whose creation was not heard of is found again.
-fn title(id: AssignmentId) -> String {
+pub(super) fn title(id: AssignmentId) -> String {
     format!("Batch {id}")
 }
 
@@ -168,7 +168,9 @@ async fn fill(
     let wanted: BTreeSet<Uuid> = slots.iter().map(|slot| slot.token).collect();
     for _ in 0..3 {
         let there = there(client, project, &wanted).await.map_err(Error::into_job_error)?;
-        let missing: Vec<&Slot> = slots.iter().filter(|slot| !there.contains_key(&slot.token)).collect();
+        // What was answered in a project that is gone is not asked again.
+        let is_missing = |slot: &&Slot| slot.is_open && !there.contains_key(&slot.token);
+        let missing: Vec<&Slot> = slots.iter().filter(is_missing).collect();
         if missing.is_empty() {
             return Ok(there);
         }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::{Stream, stream};
 use reqwest::{Method, RequestBuilder, header};
 use serde::{Serialize, de::DeserializeOwned};
@@ -27,6 +28,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const IMPORT_PATIENCE: u32 = 4;
 /// The largest page of projects that Label Studio gives.
 const PAGE: usize = 100;
+/// The data manager's order: a task's `updated_at` moves with its annotations.
+const BY_CHANGE: &str = r#"{"ordering":["-tasks:updated_at"]}"#;
 /// How much of a refusal an error keeps.
 const BODY_KEPT: usize = 500;
 
@@ -106,10 +109,35 @@ impl Client {
 
     /// The project's tasks with all their fields, annotations included, a page at a time and in the order of ids.
     pub fn tasks(&self, project: i64, page_size: usize) -> impl Stream<Item = Result<Vec<Task>>> + Send + '_ {
+        self.task_pages(project, page_size, "{}")
+    }
+
+    /// [`Client::tasks`], those first that changed last. What changes meanwhile may be seen twice.
+    pub fn tasks_by_change(
+        &self,
+        project: i64,
+        page_size: usize,
+    ) -> impl Stream<Item = Result<Vec<Task>>> + Send + '_ {
+        self.task_pages(project, page_size, BY_CHANGE)
+    }
+
+    /// When anything in the project changed last; none in an empty one.
+    pub async fn last_change(&self, project: i64) -> Result<Option<DateTime<Utc>>> {
+        let page = self.task_page(project, 1, 1, BY_CHANGE).await?;
+        Ok(page.and_then(|page| page.tasks.first()?.updated_at))
+    }
+
+    fn task_pages<'a>(
+        &'a self,
+        project: i64,
+        page_size: usize,
+        query: &'a str,
+    ) -> impl Stream<Item = Result<Vec<Task>>> + Send + 'a {
         // (next page, tasks seen); None when the last page was given.
         stream::try_unfold(Some((1_usize, 0_usize)), move |state| async move {
             let Some((page, seen)) = state else { return Ok(None) };
-            let Some(TaskPage { tasks, total }) = self.task_page(project, page, page_size).await? else {
+            let Some(TaskPage { tasks, total }) = self.task_page(project, page, page_size, query).await?
+            else {
                 return Ok(None);
             };
             if tasks.is_empty() {
@@ -121,12 +149,19 @@ impl Client {
     }
 
     /// None past the end: Label Studio answers 404 there.
-    async fn task_page(&self, project: i64, page: usize, page_size: usize) -> Result<Option<TaskPage>> {
+    async fn task_page(
+        &self,
+        project: i64,
+        page: usize,
+        page_size: usize,
+        query: &str,
+    ) -> Result<Option<TaskPage>> {
         let request = self.request(Method::GET, "/api/tasks/").query(&[
             ("project", project.to_string()),
             ("page", page.to_string()),
             ("page_size", page_size.to_string()),
             ("fields", "all".to_owned()),
+            ("query", query.to_owned()),
         ]);
         match self.read(request).await {
             Err(error) if error.is_not_found() && page > 1 => Ok(None),
@@ -170,6 +205,13 @@ impl Client {
 
     pub async fn update_annotation(&self, id: i64, annotation: &NewAnnotation) -> Result<Value> {
         self.write(Method::PATCH, &format!("/api/annotations/{id}/"), annotation).await
+    }
+
+    pub async fn has_annotation(&self, id: i64) -> Result<bool> {
+        match self.send(self.request(Method::GET, &format!("/api/annotations/{id}/"))).await {
+            Err(error) if error.is_not_found() => Ok(false),
+            answer => answer.map(|_| true),
+        }
     }
 
     /// One that is gone already is no error.

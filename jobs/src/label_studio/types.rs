@@ -82,6 +82,9 @@ pub struct Task {
     pub meta: Option<Map<String, Value>>,
     #[serde(default)]
     pub is_labeled: bool,
+    /// Of the task and of its annotations: creating, changing or deleting one moves it.
+    #[serde(default)]
+    pub updated_at: Option<DateTime<Utc>>,
     /// Whole, as Label Studio has them: the same objects that its webhooks carry. Skipped ones included.
     #[serde(default)]
     pub annotations: Vec<Value>,

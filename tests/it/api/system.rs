@@ -97,7 +97,8 @@ async fn settings_hold_any_json() {
 async fn reconcile_answers_the_jobs_report() {
     let database = Database::create().await;
     let api = Api::start(&database).await;
-    let report = json!({ "reconciled": 3, "completed": 1, "errors": ["annotator 7: no answer"] });
+    let report = json!({ "reconciled": 3, "completed": 1, "errors": ["annotator 7: no answer"],
+        "drift": [{ "kind": "missed_create", "annotatorId": 7, "assignmentId": 3, "count": 2 }] });
     let worker = async {
         let done = wait::until("the job is there", Duration::from_secs(10), || async {
             let updated = sqlx::query(

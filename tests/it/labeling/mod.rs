@@ -3,8 +3,10 @@
 mod assign;
 mod chain;
 mod conformance;
+mod ending;
 mod export;
 mod gold;
 mod ingest;
+mod reconcile;
 mod rollups;
 mod source;

@@ -1,6 +1,6 @@
 //! The endpoints, as far as the fleet and an annotator's browser use them.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::{
     Json, Router,
@@ -32,7 +32,10 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/api/tasks/", get(list_tasks))
         .route("/api/tasks/{id}/", delete(delete_task))
         .route("/api/tasks/{id}/annotations/", post(create_annotation))
-        .route("/api/annotations/{id}/", patch(change_annotation).delete(delete_annotation))
+        .route(
+            "/api/annotations/{id}/",
+            get(get_annotation).patch(change_annotation).delete(delete_annotation),
+        )
         .route("/api/webhooks/", get(list_webhooks).post(create_webhook))
         .route("/api/webhooks/{id}/", patch(change_webhook).delete(delete_webhook))
         .layer(middleware::from_fn_with_state(shared.clone(), door))
@@ -40,6 +43,10 @@ pub fn router(shared: Arc<Shared>) -> Router {
 }
 
 async fn door(State(sim): Sim, request: Request, next: Next) -> Response {
+    sim.requests.fetch_add(1, Ordering::SeqCst);
+    if sim.refuses.load(Ordering::SeqCst) {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
     let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if shown != Some(&format!("Token {}", sim.token)) && request.uri().path() != "/health" {
         let body = json!({ "status_code": 401, "detail": "Invalid token." });
@@ -229,6 +236,10 @@ async fn create_annotation(State(sim): Sim, Path(task): Path<i64>, Json(fields):
     };
     sim.tell(project, "ANNOTATION_CREATED", payload).await;
     (StatusCode::CREATED, Json(shown)).into_response()
+}
+
+async fn get_annotation(State(sim): Sim, Path(id): Path<i64>) -> Response {
+    found(sim.world.lock().unwrap().annotation(id))
 }
 
 async fn change_annotation(State(sim): Sim, Path(id): Path<i64>, Json(fields): Json<Value>) -> Response {

@@ -16,7 +16,7 @@ mod world;
 
 use std::sync::{
     Arc, Mutex, MutexGuard,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use labelfleet_jobs::label_studio::Client;
@@ -43,6 +43,8 @@ struct Shared {
     held: Mutex<Vec<Delivery>>,
     http: reqwest::Client,
     not_delivered: AtomicUsize,
+    refuses: AtomicBool,
+    requests: AtomicUsize,
 }
 
 type Plan = Box<dyn FnMut(&str) -> Fate + Send>;
@@ -58,6 +60,8 @@ impl LabelStudio {
             held: Mutex::default(),
             http: delivery::client(),
             not_delivered: AtomicUsize::new(0),
+            refuses: AtomicBool::new(false),
+            requests: AtomicUsize::new(0),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -115,6 +119,16 @@ impl LabelStudio {
         for delivery in &held {
             self.shared.send(delivery).await;
         }
+    }
+
+    /// Answers every request with 500, or no longer does.
+    pub fn refuse(&self, refuses: bool) {
+        self.shared.refuses.store(refuses, Ordering::SeqCst);
+    }
+
+    /// How many requests it was asked so far.
+    pub fn requests(&self) -> usize {
+        self.shared.requests.load(Ordering::SeqCst)
     }
 
     /// Webhooks that were sent and not answered with a success within a second.

@@ -1,0 +1,322 @@
+//! Every kind of drift: made, found, named, repaired, and gone for the next run.
+
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use labelfleet::{
+    domain::{AnnotatorId, AnnotatorStatus, AssignmentId, WorkflowId},
+    lock::{Key, Session},
+    ops::jobs::{
+        CloseProject, ExportAssignment, ProvisionInstance, PublishAssignment, Reconcile, RemoveInstance,
+        StopInstance,
+    },
+    queue::JobError,
+};
+use labelfleet_jobs::label_studio::{Client, NewAnnotation};
+use serde_json::{Value, json};
+
+use crate::support::{
+    factory,
+    label_studio::{Fate, LabelStudio},
+    simulation::Simulation,
+};
+
+struct Batch {
+    day: Simulation,
+    workflow: WorkflowId,
+    annotator: AnnotatorId,
+    id: AssignmentId,
+    studio: Arc<LabelStudio>,
+    tasks: Vec<i64>,
+}
+
+fn answer(label: &str) -> NewAnnotation {
+    NewAnnotation { result: vec![factory::choice(label)], was_cancelled: false, lead_time: Some(1.0) }
+}
+
+impl Batch {
+    /// Three tasks in the hands of an annotator, the first two answered; compared once.
+    async fn in_order() -> Self {
+        let day = Simulation::start().await;
+        let (workflow, role) = day.workflow(3, 6).await;
+        let (annotator, studio) = day.annotator(role).await;
+        let id = day.published(workflow, annotator).await;
+        let tasks = studio.world().tasks.keys().copied().collect();
+        let batch = Self { day, workflow, annotator, id, studio, tasks };
+        for place in 0..2 {
+            batch.create(place).await;
+        }
+        assert_eq!(batch.drift().await, Vec::<Value>::new());
+        batch
+    }
+
+    fn client(&self) -> Client {
+        self.studio.client()
+    }
+
+    async fn create(&self, place: usize) -> i64 {
+        let made = self.client().create_annotation(self.tasks[place], &answer("red")).await.unwrap();
+        made["id"].as_i64().unwrap()
+    }
+
+    fn first(&self) -> i64 {
+        *self.studio.world().annotations.keys().next().unwrap()
+    }
+
+    async fn report(&self) -> Value {
+        self.day.fleet.run(Reconcile {}).await.unwrap()
+    }
+
+    /// Kind and count of each drift, without errors beside.
+    async fn drift(&self) -> Vec<Value> {
+        let report = self.report().await;
+        assert_eq!(report["errors"], json!([]), "{report}");
+        let all = report["drift"].as_array().unwrap();
+        all.iter().map(|drift| json!([drift["kind"], drift["count"]])).collect()
+    }
+
+    /// It is found once.
+    async fn finds(&self, expected: Value) {
+        assert_eq!(Value::from(self.drift().await), expected);
+        assert_eq!(self.drift().await, Vec::<Value>::new(), "a second run finds nothing");
+    }
+
+    async fn states(&self) -> Vec<String> {
+        let states = "SELECT state FROM assignment_tasks WHERE assignment_id = $1 ORDER BY ls_task_id, id";
+        sqlx::query_scalar(states).bind(self.id).fetch_all(self.day.pool()).await.unwrap()
+    }
+
+    async fn run_sql(&self, sql: &'static str) {
+        sqlx::query(sql).execute(self.day.pool()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_no_webhook_told_is_taken_in() {
+    let batch = Batch::in_order().await;
+    batch.studio.on_webhook(|_| Fate::Lose);
+    let third = batch.create(2).await;
+    batch.finds(json!([["missed_create", 1]])).await;
+    assert_eq!(batch.day.progress(batch.id).await, ("completed".into(), 3));
+
+    // A batch that is complete is looked at still.
+    batch.client().update_annotation(third, &answer("blue")).await.unwrap();
+    batch.day.fleet.run(ExportAssignment { assignment_id: batch.id }).await.unwrap();
+    assert_eq!(batch.drift().await, [json!(["missed_update", 1])]);
+    let held: Value =
+        sqlx::query_scalar("SELECT payload -> 'result' FROM annotations WHERE ls_annotation_id = $1")
+            .bind(third)
+            .fetch_one(batch.day.pool())
+            .await
+            .unwrap();
+    assert_eq!(held, json!([factory::choice("blue")]));
+    batch.client().delete_annotation(third).await.unwrap();
+    batch.finds(json!([["missed_delete", 1]])).await;
+    assert_eq!(batch.states().await, ["done", "done", "open"]);
+    let skip = NewAnnotation { result: vec![], was_cancelled: true, lead_time: None };
+    batch.client().create_annotation(batch.tasks[2], &skip).await.unwrap();
+    batch.finds(json!([["missed_skip", 1]])).await;
+    assert_eq!(batch.states().await, ["done", "done", "skipped"]);
+}
+
+/// Counts alone don't show it; and only what changed is listed.
+#[tokio::test]
+async fn an_update_is_found_by_its_time() {
+    let batch = Batch::in_order().await;
+    let first = batch.first();
+    batch.studio.on_webhook(|_| Fate::Lose);
+    batch.client().update_annotation(first, &answer("green")).await.unwrap();
+    batch.studio.on_webhook(|_| Fate::Deliver);
+    // One that was told, later: it does not hide the earlier.
+    let second = *batch.studio.world().annotations.keys().nth(1).unwrap();
+    batch.client().update_annotation(second, &answer("blue")).await.unwrap();
+    batch.finds(json!([["missed_update", 1]])).await;
+}
+
+#[tokio::test]
+async fn one_deleted_and_one_created_leave_the_counts_as_they_were() {
+    let batch = Batch::in_order().await;
+    let first = batch.first();
+    batch.studio.on_webhook(|_| Fate::Lose);
+    batch.client().delete_annotation(first).await.unwrap();
+    batch.create(2).await;
+    let drift = batch.drift().await;
+    assert_eq!(drift, [json!(["missed_create", 1]), json!(["missed_delete", 1])]);
+    assert_eq!(batch.states().await, ["open", "done", "done"]);
+    assert_eq!(batch.drift().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_look_at_work_that_is_in_order_costs_two_requests() {
+    let batch = Batch::in_order().await;
+    let before = batch.studio.requests();
+    batch.drift().await;
+    assert_eq!(batch.studio.requests() - before, 2);
+}
+
+#[tokio::test]
+async fn a_project_that_is_gone_is_published_again_without_its_answers() {
+    let batch = Batch::in_order().await;
+    let project = *batch.studio.world().projects.keys().next().unwrap();
+    batch.studio.world().remove_project(project);
+    batch.finds(json!([["project_missing", 1]])).await;
+    batch.day.fleet.run(PublishAssignment { assignment_id: batch.id }).await.unwrap();
+    let again: Vec<_> = {
+        let world = batch.studio.world();
+        assert_eq!(world.projects.len(), 1);
+        world.tasks.keys().copied().collect()
+    };
+    assert_eq!(again.len(), 1, "the open one");
+    assert_eq!(batch.day.progress(batch.id).await, ("in_progress".into(), 2), "answers that we have stay");
+    assert_eq!(batch.drift().await, Vec::<Value>::new());
+    batch.client().create_annotation(again[0], &answer("red")).await.unwrap();
+    assert_eq!(batch.day.progress(batch.id).await, ("completed".into(), 3));
+    let export = batch.day.fleet.run(ExportAssignment { assignment_id: batch.id }).await.unwrap();
+    assert_eq!(export["tasks"], 3, "{export}");
+}
+
+#[tokio::test]
+async fn tasks_that_are_gone_are_published_again_if_they_are_open() {
+    let batch = Batch::in_order().await;
+    batch.studio.world().remove_task(batch.tasks[0]);
+    batch.studio.world().remove_task(batch.tasks[2]);
+    batch.finds(json!([["task_missing", 1]])).await;
+    batch.day.fleet.run(PublishAssignment { assignment_id: batch.id }).await.unwrap();
+    let tasks: Vec<_> = batch.client().tasks(1, 100).try_concat().await.unwrap();
+    assert_eq!(tasks.len(), 2);
+    assert_eq!(batch.day.progress(batch.id).await, ("in_progress".into(), 2));
+    assert_eq!(batch.drift().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn an_instance_that_died_is_started_again() {
+    let batch = Batch::in_order().await;
+    batch.studio.stop();
+    batch.finds(json!([["instance_gone", 1]])).await;
+    assert_eq!(batch.day.fleet.status(batch.annotator).await, AnnotatorStatus::Starting);
+    assert_eq!(batch.day.fleet.open_jobs::<ProvisionInstance>().await, 1);
+}
+
+#[tokio::test]
+async fn instances_of_nobody_are_removed_and_those_of_the_stopped_are_stopped() {
+    let batch = Batch::in_order().await;
+    let nobodys = Arc::new(LabelStudio::start("token").await);
+    batch.day.simulator.put(AnnotatorId(4711), nobodys.clone());
+    let stopped = batch.day.fleet.annotator(AnnotatorStatus::Stopped).await;
+    let unwanted = Arc::new(LabelStudio::start("token").await);
+    batch.day.simulator.put(stopped, unwanted.clone());
+    batch.finds(json!([["instance_unwanted", 1], ["instance_unowned", 1]])).await;
+    assert!(!unwanted.is_running());
+    assert_eq!(batch.day.fleet.open_jobs::<RemoveInstance>().await, 1);
+}
+
+#[tokio::test]
+async fn what_hangs_on_its_way_is_brought_on_or_given_up() {
+    let batch = Batch::in_order().await;
+    let fleet = &batch.day.fleet;
+    fleet.annotator(AnnotatorStatus::Stopping).await;
+    let starting = fleet.annotator(AnnotatorStatus::Starting).await;
+    batch.finds(json!([["stop_stuck", 1], ["start_stuck", 1]])).await;
+    assert_eq!(fleet.open_jobs::<StopInstance>().await, 1);
+    assert_eq!(fleet.open_jobs::<ProvisionInstance>().await, 1);
+    batch.run_sql("UPDATE annotators SET status_at = now() - interval '2 hours'").await;
+    batch.finds(json!([["start_stuck", 1]])).await;
+    assert_eq!(fleet.status(starting).await, AnnotatorStatus::Error);
+    assert!(fleet.get(starting, "status_reason").await.contains("starting for more than an hour"));
+    assert_eq!(fleet.events(starting).await, ["error"]);
+}
+
+#[tokio::test]
+async fn a_complete_batch_whose_export_was_lost_is_exported() {
+    let batch = Batch::in_order().await;
+    batch.create(2).await;
+    batch.run_sql("UPDATE jobs SET state = 'discarded', attempt = 1, finalized_at = now() WHERE kind = 'export_assignment'")
+        .await;
+    batch.finds(json!([["export_missing", 1]])).await;
+    batch.day.fleet.run(ExportAssignment { assignment_id: batch.id }).await.unwrap();
+    assert_eq!(batch.drift().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn reservations_of_batches_that_are_over_or_gone_are_freed() {
+    let batch = Batch::in_order().await;
+    batch.run_sql("UPDATE assignments SET status = 'failed', status_reason = 'test'").await;
+    batch.run_sql("UPDATE tasks SET status = 'assigned' WHERE image_key = (SELECT max(image_key) FROM tasks WHERE status = 'available')")
+        .await;
+    let drift = batch.drift().await;
+    let expected = [
+        json!(["reservation_stranded", 1]),
+        json!(["reservation_stranded", 1]),
+        json!(["project_left_open", 1]),
+    ];
+    assert_eq!(drift, expected);
+    let workflow = batch.day.api.get(&format!("/api/workflows/{}", batch.workflow)).await.expect(200);
+    assert_eq!(workflow["totalImagesAvailable"], 4, "all but the two that are done");
+    batch.day.fleet.run(CloseProject { assignment_id: batch.id }).await.unwrap();
+    assert!(batch.studio.world().projects.is_empty());
+    assert_eq!(batch.drift().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_batch_whose_next_step_was_lost_goes_on() {
+    let batch = Batch::in_order().await;
+    let (other, _) = batch.day.annotator(factory::role(batch.day.pool()).await).await;
+    batch.run_sql("UPDATE annotators SET role_id = (SELECT role_id FROM workflows)").await;
+    labelfleet::ops::assign::assign(&batch.day.fleet.deps.queue, batch.workflow, other).await.unwrap();
+    batch.run_sql("DELETE FROM jobs WHERE kind = 'inject_gold'").await;
+    batch.finds(json!([["batch_stuck", 1]])).await;
+}
+
+#[tokio::test]
+async fn one_sick_instance_does_not_stop_the_others() {
+    let batch = Batch::in_order().await;
+    let (sick, studio) = batch.day.annotator(factory::role(batch.day.pool()).await).await;
+    batch.run_sql("UPDATE annotators SET role_id = (SELECT role_id FROM workflows)").await;
+    batch.day.published(batch.workflow, sick).await;
+    studio.refuse(true);
+    batch.studio.on_webhook(|_| Fate::Lose);
+    batch.create(2).await;
+    let report = batch.report().await;
+    assert_eq!((&report["reconciled"], &report["completed"]), (&json!(1), &json!(1)), "{report}");
+    assert_eq!(report["drift"][0]["kind"], "missed_create", "{report}");
+    let errors = report["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 1, "{report}");
+    let error = errors[0].as_str().unwrap();
+    assert!(error.contains(&format!("annotator {sick}")) && error.contains("500"), "{error}");
+}
+
+#[tokio::test]
+async fn two_at_once_never_double() {
+    let batch = Batch::in_order().await;
+    let lock = Session::try_acquire(batch.day.pool(), Key::Reconcile).await.unwrap();
+    let waits = batch.day.fleet.run(Reconcile {}).await;
+    assert!(matches!(waits, Err(JobError::Snooze(_))), "{waits:?}");
+    lock.release().await;
+    batch.run_sql("DELETE FROM jobs").await;
+    // Two that ask at once get the report of one run, or of one after the other: a run is one open job.
+    let (url, report) =
+        ("/api/reconcile", json!({ "reconciled": 1, "completed": 0, "errors": [], "drift": [] }));
+    let worker = async {
+        loop {
+            let open: i64 = sqlx::query_scalar(
+                "WITH done AS (
+                     UPDATE jobs SET state = 'completed', attempt = 1, result = $1, finalized_at = now()
+                     WHERE kind = 'reconcile' AND finalized_at IS NULL RETURNING id)
+                 SELECT count(*) FROM done",
+            )
+            .bind(sqlx::types::Json(&report))
+            .fetch_one(batch.day.pool())
+            .await
+            .unwrap();
+            assert!(open <= 1);
+            tokio::task::yield_now().await;
+        }
+    };
+    let asked =
+        async { tokio::join!(batch.day.api.post(url, json!({})), batch.day.api.post(url, json!({}))) };
+    let (one, other) = tokio::select! {
+        answers = asked => answers,
+        () = worker => unreachable!("it works for ever"),
+    };
+    assert_eq!((one.expect(200), other.expect(200)), (report.clone(), report.clone()));
+}
