@@ -3,8 +3,7 @@
 use labelfleet::{
     config::EngineConfig,
     ops::jobs::{
-        ChainAssignment,
-        AssignBatch, CloseProject, CorrectRollups, ExportAssignment, INSTANCES, InjectGold,
+        AssignBatch, ChainAssignment, CloseProject, CorrectRollups, ExportAssignment, INSTANCES, InjectGold,
         ProvisionInstance, PublishAssignment, ReclaimIdle, Reconcile, RemoveInstance, ScoreGold,
         StopInstance, SyncSource,
     },
