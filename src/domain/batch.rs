@@ -1,27 +1,14 @@
-//! How a batch is made up: how much gold it gets, which gold tasks, and at which positions.
+//! How a batch is made up: how much gold it gets, and at which positions.
 
-use rand::{Rng, RngExt, seq::SliceRandom};
+use rand::{Rng, RngExt};
 
-use super::GoldTaskId;
-
-/// Gold tasks that `tasks` tasks get at this rate: a tenth of 100 tasks is 10 gold tasks beside them.
-/// Rounded to the nearest, so that a small batch at a low rate has none.
-pub fn gold_count(tasks: usize, rate: f64) -> usize {
-    (tasks as f64 * rate.clamp(0.0, 1.0)).round() as usize
-}
-
-/// A gold task and how often the annotator has met it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Candidate {
-    pub id: GoldTaskId,
-    pub times_shown: i64,
-}
-
-/// Chooses up to `count` gold tasks, none twice: those shown least often come first, chance decides among equals.
-pub fn choose_gold(mut candidates: Vec<Candidate>, count: usize, random: &mut impl Rng) -> Vec<GoldTaskId> {
-    candidates.shuffle(random);
-    candidates.sort_by_key(|candidate| candidate.times_shown);
-    candidates.into_iter().take(count).map(|candidate| candidate.id).collect()
+/// Gold tasks that `tasks` tasks get at this rate: a tenth of 100 tasks is 10 gold tasks beside them. A fraction is
+/// a chance, decided by `draw` (0 to 1): of small batches at a low rate, some have one, and over many batches the rate
+/// is met.
+pub fn gold_count(tasks: usize, rate: f64, draw: f64) -> usize {
+    let wanted = tasks as f64 * rate.clamp(0.0, 1.0);
+    let whole = wanted.floor();
+    whole as usize + usize::from(draw < wanted - whole)
 }
 
 /// The positions (from 0, ascending) that `gold` gold tasks take among `total` tasks: one in each of `gold`
@@ -46,19 +33,22 @@ mod tests {
 
     #[test]
     fn the_rate_counts_beside_the_tasks() {
-        assert_eq!(gold_count(100, 0.1), 10);
-        assert_eq!(gold_count(10, 0.2), 2);
-        assert_eq!(gold_count(10, 0.04), 0);
-        assert_eq!(gold_count(10, 1.0), 10);
-        assert_eq!(gold_count(10, f64::NAN), 0);
+        for draw in [0.0, 0.5, 0.999] {
+            assert_eq!(gold_count(100, 0.1, draw), 10);
+            assert_eq!(gold_count(10, 0.2, draw), 2);
+            assert_eq!(gold_count(10, 1.0, draw), 10);
+            assert_eq!(gold_count(10, 0.0, draw), 0);
+            assert_eq!(gold_count(10, f64::NAN, draw), 0);
+        }
+        assert_eq!((gold_count(10, 0.25, 0.49), gold_count(10, 0.25, 0.51)), (3, 2));
     }
 
     #[test]
-    fn unseen_gold_comes_first_and_chance_decides_among_equals() {
-        let pool: Vec<_> = (1..=20).map(|id| Candidate { id: GoldTaskId(id), times_shown: id % 2 }).collect();
-        let chosen = |seed| choose_gold(pool.clone(), 5, &mut StdRng::seed_from_u64(seed));
-        assert!((0..20).all(|seed| chosen(seed).iter().all(|id| id.0 % 2 == 0)));
-        assert_ne!(chosen(1), chosen(2));
+    fn no_two_batches_are_laid_out_alike() {
+        let layout = |seed| gold_positions(110, 10, &mut StdRng::seed_from_u64(seed));
+        let layouts: std::collections::BTreeSet<_> = (0..100).map(layout).collect();
+        // Of 11 to the 10th layouts.
+        assert_eq!(layouts.len(), 100);
     }
 
     proptest! {
@@ -68,18 +58,20 @@ mod tests {
             prop_assert_eq!(positions.len(), gold.min(total));
             prop_assert!(positions.windows(2).all(|pair| pair[0] < pair[1]));
             prop_assert!(positions.iter().all(|&position| position < total));
-            // No two neighbours are further apart than two stretches.
-            let stretch = total.div_ceil(gold.max(1));
-            prop_assert!(positions.windows(2).all(|pair| pair[1] - pair[0] <= 2 * stretch));
+            // One in each stretch.
+            for (stretch, position) in positions.iter().enumerate() {
+                let count = positions.len();
+                prop_assert!((stretch * total / count..(stretch + 1) * total / count).contains(position));
+            }
         }
 
+        /// Over all draws the rate is met: rounding takes no side.
         #[test]
-        fn no_gold_task_is_chosen_twice(size in 0i64..50, count in 0usize..60, seed: u64) {
-            let pool: Vec<_> = (0..size).map(|id| Candidate { id: GoldTaskId(id), times_shown: id / 7 }).collect();
-            let mut chosen = choose_gold(pool, count, &mut StdRng::seed_from_u64(seed));
-            prop_assert_eq!(chosen.len(), count.min(size as usize));
-            chosen.sort();
-            prop_assert!(chosen.windows(2).all(|pair| pair[0] != pair[1]));
+        fn the_count_is_unbiased(tasks in 1usize..300, rate in 0.0..1.0) {
+            let draws = 1_000;
+            let sum: usize = (0..draws).map(|n| gold_count(tasks, rate, (f64::from(n) + 0.5) / f64::from(draws))).sum();
+            let mean = sum as f64 / f64::from(draws);
+            prop_assert!((mean - tasks as f64 * rate).abs() <= 0.001, "{}", mean);
         }
     }
 }

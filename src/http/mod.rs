@@ -49,6 +49,7 @@ mod reconcile;
 mod roles;
 mod settings;
 mod system;
+mod tasks;
 mod users;
 mod webhook;
 mod workflow_graph;
@@ -126,6 +127,7 @@ fn closed_routes() -> OpenApiRouter<AppState> {
         .merge(workflows::routes())
         .merge(annotators::routes())
         .merge(assignments::routes())
+        .merge(tasks::routes())
         .merge(settings::routes())
         .merge(monitoring::routes())
         .merge(quality::routes())

@@ -3,25 +3,37 @@
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use crate::domain::{AnnotatorId, AssignmentTaskId, GoldTaskId, JobRef, LabelingConfigId, batch::Candidate};
+use crate::{
+    domain::{AnnotatorId, AssignmentTaskId, GoldTaskId, JobRef, LabelingConfigId},
+    lock::{Held, Key},
+};
 
-/// The gold tasks of a labeling config, each with how often this annotator has met it.
-pub async fn candidates(
+/// Up to `count` gold tasks of a labeling config, none twice: those that this annotator has met least often come first,
+/// and `seed` draws lots among equals. Needs the lock on what the annotator gets: two batches made at once would get
+/// the same.
+pub async fn draw(
     db: &mut PgConnection,
+    lock: &Held,
     config: LabelingConfigId,
     annotator: AnnotatorId,
-) -> sqlx::Result<Vec<Candidate>> {
-    sqlx::query_as!(
-        Candidate,
-        r#"SELECT gold_tasks.id AS "id: GoldTaskId", count(shown.id) AS "times_shown!"
+    count: i64,
+    seed: i64,
+) -> sqlx::Result<Vec<GoldTaskId>> {
+    debug_assert_eq!(lock.key(), Key::AssignTo(annotator.0));
+    sqlx::query_scalar!(
+        r#"SELECT gold_tasks.id AS "id: GoldTaskId"
            FROM gold_tasks
            LEFT JOIN (assignment_tasks AS shown
                       JOIN assignments ON assignments.id = shown.assignment_id AND assignments.annotator_id = $2)
-                  ON shown.gold_task_id = gold_tasks.id
+                  ON shown.gold_task_id = gold_tasks.id AND shown.state <> 'released'
            WHERE labeling_config_id = $1
-           GROUP BY gold_tasks.id ORDER BY gold_tasks.id"#,
+           GROUP BY gold_tasks.id
+           ORDER BY count(shown.id), hashint8extended(gold_tasks.id, $4), gold_tasks.id
+           LIMIT $3"#,
         config.0,
-        annotator.0
+        annotator.0,
+        count,
+        seed
     )
     .fetch_all(db)
     .await

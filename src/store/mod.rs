@@ -28,6 +28,7 @@ pub mod rollups;
 pub mod sessions;
 pub mod settings;
 pub mod sources;
+pub mod task_views;
 pub mod tasks;
 pub mod users;
 pub mod workflow_graph;

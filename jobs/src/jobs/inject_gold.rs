@@ -5,8 +5,9 @@ use std::sync::Arc;
 use labelfleet::{
     domain::{
         JobRef,
-        batch::{choose_gold, gold_count, gold_positions},
+        batch::{gold_count, gold_positions},
     },
+    lock::{Key, lock_in},
     ops::jobs::{InjectGold, PublishAssignment},
     queue::{JobContext, JobResult, OrRetry, Run, Tx},
     store,
@@ -27,20 +28,20 @@ impl Run<Deps> for InjectGold {
 }
 
 async fn mix_in(tx: &mut Tx, args: InjectGold, job: JobRef) -> sqlx::Result<()> {
+    let Some(assignment) = store::assignments::get(tx, args.assignment_id).await? else { return Ok(()) };
+    // Another batch of theirs must not draw the same gold now.
+    let lock = lock_in(tx, Key::AssignTo(assignment.annotator_id.0)).await?;
     // None: the assignment has its gold, or is over.
     let Some(plan) = store::assignments::gold_plan(tx, args.assignment_id).await? else { return Ok(()) };
     let tasks = usize::try_from(plan.task_count).unwrap_or(0);
-    let wanted = gold_count(tasks, plan.rate);
-    let candidates = match plan.labeling_config_id {
-        Some(config) if wanted > 0 => store::gold::candidates(tx, config, plan.annotator_id).await?,
+    let (wanted, seed) = (gold_count(tasks, plan.rate, rand::random()), rand::random());
+    let gold = match (plan.labeling_config_id, i64::try_from(wanted)) {
+        (Some(config), Ok(wanted)) if wanted > 0 => {
+            store::gold::draw(tx, &lock, config, plan.annotator_id, wanted, seed).await?
+        }
         _ => Vec::new(),
     };
-    let (gold, positions) = {
-        let mut random = rand::rng();
-        let gold = choose_gold(candidates, wanted, &mut random);
-        let positions = gold_positions(tasks + gold.len(), gold.len(), &mut random);
-        (gold, positions)
-    };
+    let positions = gold_positions(tasks + gold.len(), gold.len(), &mut rand::rng());
     let others = (0..tasks + gold.len()).filter(|position| positions.binary_search(position).is_err());
     let (others, positions) = (integers(others), integers(positions.iter().copied()));
     store::assignments::set_gold(tx, args.assignment_id, &gold, &positions, &others, job).await?;

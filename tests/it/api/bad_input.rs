@@ -133,7 +133,9 @@ async fn a_bad_change_changes_nothing() {
 async fn ids_in_paths_are_numbers() {
     let database = Database::create().await;
     let api = Api::start(&database).await;
-    for resource in ["roles", "labeling-configs", "gold-tasks", "workflows", "annotators", "assignments"] {
+    for resource in
+        ["roles", "labeling-configs", "gold-tasks", "workflows", "annotators", "assignments", "tasks"]
+    {
         for id in ["x", "1.5", "99999999999999999999", "%F0%9F"] {
             let (_, fields) = api.get(&format!("/api/{resource}/{id}")).await.expect_error(400);
             assert_eq!(fields, ["id"], "{resource}/{id}");

@@ -14,6 +14,7 @@ mod monitoring;
 mod outage;
 mod quality;
 mod system;
+mod tasks;
 mod users;
 mod webhook;
 mod workflow_chains;

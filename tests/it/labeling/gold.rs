@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 
 use labelfleet::{
     domain::{AnnotatorId, AssignmentId, AssignmentTaskId, EventSource, WorkflowId, event::from_webhook},
+    lock::{Key, lock_in},
     ops::{
         assign::assign,
         ingest::ingest,
         jobs::{InjectGold, PublishAssignment, ScoreGold},
     },
+    store,
 };
 use serde_json::{Value, json};
 
-use crate::support::{factory, fleet::Fleet};
+use crate::support::{database::Database, factory, fleet::Fleet};
 
 /// A workflow of batches of ten with two gold tasks each, and someone to do them.
 async fn workflow(fleet: &Fleet, gold: usize) -> (WorkflowId, AnnotatorId) {
@@ -63,6 +65,50 @@ async fn gold_repeats_only_when_all_was_seen() {
         assert_eq!(seen.len(), (2 * batch).min(6));
     }
     fleet.tear_down().await;
+}
+
+/// An operator may give someone several batches; made at once, they draw from the same gold.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_made_at_once_share_no_gold() {
+    let fleet = Fleet::local().await;
+    let (workflow, annotator) = workflow(&fleet, 12).await;
+    let mut batches = Vec::new();
+    for _ in 0..6 {
+        batches.push(assign(&fleet.deps.queue, workflow, annotator).await.unwrap());
+    }
+    let runs = batches.iter().map(|&assignment_id| fleet.run(InjectGold { assignment_id }));
+    futures::future::try_join_all(runs).await.unwrap();
+    let mut seen = BTreeSet::new();
+    for batch in batches {
+        seen.extend(places(&fleet, batch).await.into_iter().filter_map(|place| place.1));
+    }
+    assert_eq!(seen.len(), 12, "two each, none twice");
+    fleet.tear_down().await;
+}
+
+#[tokio::test]
+async fn chance_decides_among_gold_met_as_often() {
+    let database = Database::create().await;
+    let pool = &database.pool;
+    let new = factory::Workflow::new(pool).await;
+    for _ in 0..20 {
+        factory::gold(pool, new.config, "red").await;
+    }
+    // Made for another interface.
+    let other = factory::labeling_config(pool).await;
+    let foreign = factory::gold(pool, other, "red").await;
+    let annotator = factory::annotator(pool, new.role).await;
+    let mut tx = pool.begin().await.unwrap();
+    let lock = lock_in(&mut tx, Key::AssignTo(annotator.0)).await.unwrap();
+    let mut drawn = BTreeSet::new();
+    for seed in 0..20 {
+        let gold = store::gold::draw(&mut tx, &lock, new.config, annotator, 5, seed).await.unwrap();
+        assert_eq!(gold.iter().collect::<BTreeSet<_>>().len(), 5);
+        assert!(!gold.contains(&foreign));
+        assert_eq!(gold, store::gold::draw(&mut tx, &lock, new.config, annotator, 5, seed).await.unwrap());
+        drawn.insert(gold);
+    }
+    assert_eq!(drawn.len(), 20, "each seed draws otherwise");
 }
 
 #[tokio::test]
