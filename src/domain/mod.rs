@@ -8,11 +8,11 @@
 //! - [`review`]: what a reviewer said, and what they are shown
 //! - [`scoring`]: an annotation held against a gold task's expected result
 //! - [`interface`]: what a labeling config's XML shows and asks for
-//! - [`idle`]: when a batch counts as idle
 //! - [`event`]: what Label Studio tells us of annotations
 //! - [`fields`]: what callers may say of a resource; [`check`]: the rules' vocabulary; [`time`]: how times are written
 //! - [`formats`]: what a workflow is exported as; [`export`]: how each is written
 //! - [`monitoring`]: figures from what is counted
+//! - [`settings`]: which settings mean something, and what may be set
 //! - [`source`]: which S3 objects are images, and what a task shows
 
 pub mod access;
@@ -24,13 +24,13 @@ pub mod export;
 pub mod fields;
 pub mod fleet;
 pub mod formats;
-pub mod idle;
 pub mod ids;
 pub mod interface;
 pub mod monitoring;
 pub mod review;
 pub mod scoring;
 pub mod secrets;
+pub mod settings;
 pub mod source;
 pub mod states;
 pub mod time;

@@ -1,13 +1,6 @@
 //! How the figures of monitoring and quality are formed from what is counted.
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
-use serde_json::Value;
-
-/// The setting below which an annotator's accuracy is too low: a number from 0 to 1.
-pub const ACCURACY_THRESHOLD: &str = "quality.accuracyThreshold";
-
-/// Where the setting is not there.
-const DEFAULT_ACCURACY_THRESHOLD: f64 = 0.7;
 
 /// When the day of `now` began, in UTC: the fleet has one day, wherever its annotators are.
 pub fn day_start(now: DateTime<Utc>) -> DateTime<Utc> {
@@ -30,20 +23,8 @@ pub fn ratio(part: f64, whole: f64) -> Option<f64> {
     (whole > 0.0).then(|| (part / whole * 10_000.0).round() / 10_000.0)
 }
 
-/// What the setting says, or the default.
-pub fn accuracy_threshold(setting: Option<&Value>) -> f64 {
-    setting.and_then(as_threshold).unwrap_or(DEFAULT_ACCURACY_THRESHOLD)
-}
-
-/// The number, if it is one that [`ACCURACY_THRESHOLD`] may have.
-pub fn as_threshold(value: &Value) -> Option<f64> {
-    value.as_f64().filter(|threshold| (0.0..=1.0).contains(threshold))
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -67,14 +48,5 @@ mod tests {
         assert_eq!(ratio(0.0, 0.0), None);
         assert_eq!(ratio(0.0, 3.0), Some(0.0));
         assert_eq!(ratio(2.0, 3.0), Some(0.6667));
-    }
-
-    #[test]
-    fn a_threshold_is_a_share() {
-        assert_eq!(accuracy_threshold(None), 0.7);
-        assert_eq!(accuracy_threshold(Some(&json!(1))), 1.0);
-        for odd in [json!("0.9"), json!(-0.1), json!(1.01), json!(null), json!([0.5])] {
-            assert_eq!(accuracy_threshold(Some(&odd)), 0.7, "{odd}");
-        }
     }
 }

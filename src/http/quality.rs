@@ -9,7 +9,8 @@ use super::{AppState, error::ApiResult, extract::Json};
 use crate::{
     domain::{
         AnnotatorId,
-        monitoring::{ACCURACY_THRESHOLD, accuracy_threshold, ratio},
+        monitoring::ratio,
+        settings::ACCURACY_THRESHOLD,
     },
     store::{
         self,
@@ -64,8 +65,7 @@ struct AnnotatorScore {
 #[utoipa::path(get, path = "/api/quality", tag = "monitoring", responses((status = 200, body = Quality)))]
 async fn get_quality(State(state): State<AppState>) -> ApiResult<Json<Quality>> {
     let mut db = state.db().await?;
-    let setting = store::settings::get(&mut db, ACCURACY_THRESHOLD).await?;
-    let threshold = accuracy_threshold(setting.as_ref().map(|setting| &setting.value));
+    let threshold = store::settings::effective(&mut db, &ACCURACY_THRESHOLD).await?;
     let overall = quality::overall(&mut db).await?;
     let mut scores: Vec<AnnotatorScore> = quality::scores(&mut db)
         .await?

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     domain::{
         AnnotatorId, AssignmentId, AssignmentStatus, JobRef,
-        idle::{IDLE_HOURS, as_idle},
+        settings::IDLE_HOURS,
     },
     lock::{Key, lock_in},
     queue::{self, Tx},
@@ -45,9 +45,8 @@ pub(super) async fn cancel_open(tx: &mut Tx, annotator: AnnotatorId) -> Result<(
 
 /// After how long without an event batches are reclaimed, as the settings say; none: never.
 pub async fn idle_time(queue: &queue::Client) -> Result<Option<Duration>> {
-    let setting = settings::get(&mut *queue.pool().acquire().await?, IDLE_HOURS).await?;
-    let Some(setting) = setting else { return Ok(None) };
-    as_idle(&setting.value).map_err(|problem| Error::Refused(format!("the setting {IDLE_HOURS} {problem}")))
+    let hours = settings::effective(&mut *queue.pool().acquire().await?, &IDLE_HOURS).await?;
+    Ok((hours > 0.0).then(|| Duration::from_secs_f64(hours * 3600.0)))
 }
 
 /// Open batches of which nothing was heard for so long.

@@ -1,13 +1,8 @@
-//! Settings: JSON values by key.
+//! Settings: JSON values by key. Those that mean something to us are checked.
 
 use super::{Error, Result};
 use crate::{
-    domain::{
-        check::Checks,
-        fields::{Fields, SettingFields},
-        idle::{IDLE_HOURS, as_idle},
-        monitoring::{ACCURACY_THRESHOLD, as_threshold},
-    },
+    domain::{check::Checks, fields::SettingFields, settings::known},
     queue,
     store::settings::{self, Setting},
 };
@@ -16,15 +11,11 @@ use crate::{
 pub async fn put(queue: &queue::Client, key: &str, fields: &SettingFields) -> Result<Setting> {
     let mut checks = Checks::default();
     checks.text("key", key, 1..=200);
-    let is_threshold = key != ACCURACY_THRESHOLD || as_threshold(&fields.value).is_some();
-    checks.require("value", is_threshold, "must be a number from 0 to 1");
-    if key == IDLE_HOURS
-        && let Err(problem) = as_idle(&fields.value)
-    {
-        checks.require("value", false, problem);
+    if let Some(known) = known(key) {
+        checks.require("value", known.parse(&fields.value).is_some(), known.wanted());
     }
+    checks.optional_text("description", fields.description.as_deref(), 0..=500);
     checks.done().map_err(Error::Invalid)?;
-    fields.check().map_err(Error::Invalid)?;
     let mut tx = queue.begin().await?;
     let setting = settings::put(&mut tx, key, fields).await?;
     tx.commit().await?;

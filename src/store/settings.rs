@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 
 use super::{Page, Slice};
-use crate::domain::{fields::SettingFields, time};
+use crate::domain::{fields::SettingFields, settings::Known, time};
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -44,6 +44,12 @@ pub async fn get(db: &mut PgConnection, key: &str) -> sqlx::Result<Option<Settin
     )
     .fetch_optional(db)
     .await
+}
+
+/// What holds of a known setting.
+pub async fn effective(db: &mut PgConnection, known: &Known) -> sqlx::Result<f64> {
+    let stored = get(db, known.key).await?;
+    Ok(known.effective(stored.as_ref().map(|setting| &setting.value)))
 }
 
 /// Creates or updates it; a description that is not given stays.

@@ -13,6 +13,7 @@ mod lists;
 mod monitoring;
 mod outage;
 mod quality;
+mod settings;
 mod system;
 mod tasks;
 mod users;

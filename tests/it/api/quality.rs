@@ -174,7 +174,7 @@ async fn accuracy_rework_and_rejections_are_what_was_scored_and_reviewed() {
     api.put("/api/settings/quality.accuracyThreshold", json!({"value": 0.55})).await.expect(200);
     let body = api.get("/api/quality").await.expect(200);
     assert_eq!((&body["accuracyThreshold"], &body["belowThresholdCount"]), (&json!(0.55), &json!(1)));
-    for odd in [json!("0.9"), json!(1.5), json!(null)] {
+    for odd in [json!("0.9"), json!(1.5), json!([])] {
         let answer = api.put("/api/settings/quality.accuracyThreshold", json!({"value": odd})).await;
         assert_eq!(answer.expect_error(400).1, ["value"]);
     }

@@ -67,31 +67,6 @@ async fn requests_carry_an_id() {
     assert_ne!(api.send(bad).await.headers["x-request-id"], "a b");
 }
 
-#[tokio::test]
-async fn settings_hold_any_json() {
-    let database = Database::create().await;
-    let api = Api::start(&database).await;
-    api.get("/api/settings/s3.bucket").await.expect_error(404);
-    let body = json!({ "value": "my-annotation-bucket", "description": "where" });
-    let set = api.put("/api/settings/s3.bucket", body).await.expect(200);
-    assert_eq!(fields(&set), sorted(&["id", "key", "value", "description", "updatedAt"]));
-    assert!(super::is_time(&set["updatedAt"]), "{set}");
-    for value in [json!(null), json!(7.5), json!([1, { "a": [] }]), json!("text"), json!(false)] {
-        let set = api.put("/api/settings/s3.bucket", json!({ "value": value })).await.expect(200);
-        assert_eq!((&set["value"], &set["description"]), (&value, &json!("where")));
-        assert_eq!(api.get("/api/settings/s3.bucket").await.expect(200), set);
-    }
-    assert_eq!(api.put("/api/settings/x", json!({})).await.expect_error(400).1, ["value"]);
-    let long = "k".repeat(201);
-    assert_eq!(
-        api.put(&format!("/api/settings/{long}"), json!({ "value": 1 })).await.expect_error(400).1,
-        ["key"]
-    );
-    let list = api.get("/api/settings").await.expect(200);
-    assert_eq!(list["pagination"]["total"], 1);
-    assert_eq!(list["data"][0]["key"], "s3.bucket");
-}
-
 /// Stands for a worker: completes the job that the request waits for.
 #[tokio::test]
 async fn reconcile_answers_the_jobs_report() {
