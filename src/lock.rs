@@ -84,6 +84,22 @@ pub async fn lock_in(tx: &mut PgConnection, key: Key) -> sqlx::Result<Held> {
     Ok(Held { key })
 }
 
+/// Takes several locks as [`lock_in`] does, always in the same order, in one statement.
+pub async fn lock_all_in(tx: &mut PgConnection, keys: impl IntoIterator<Item = Key>) -> sqlx::Result<()> {
+    let mut numbers: Vec<(i32, i32)> = keys.into_iter().map(Key::numbers).collect();
+    numbers.sort_unstable();
+    let (classes, ids): (Vec<i32>, Vec<i32>) = numbers.into_iter().unzip();
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock(class, id)
+         FROM unnest($1::integer[], $2::integer[]) WITH ORDINALITY AS keys (class, id, place) ORDER BY place",
+        &classes,
+        &ids
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(())
+}
+
 /// Takes the lock on this connection, until [`unlock_on`] or the connection's end. It tries again and again: whoever
 /// waits in a statement holds a snapshot, and `CREATE INDEX CONCURRENTLY` under the lock would wait for that.
 pub async fn lock_on(connection: &mut PgConnection, key: Key) -> sqlx::Result<Held> {

@@ -110,6 +110,8 @@ states! {
     /// What a caller may do. A ladder: each opens what those before it do, and more.
     Scope { Read = "read", Write = "write", Admin = "admin" }
     AnnotationAction { Created = "created", Updated = "updated", Deleted = "deleted" }
+    /// The two sources of the audit log.
+    EventKind { Container = "container", Annotation = "annotation" }
     EventSource { Webhook = "webhook", Reconcile = "reconcile" }
     /// What an assignment is exported as; `docs/EXPORTS.md` has the formats.
     ExportFormat {

@@ -6,6 +6,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -29,6 +30,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_annotators, create_annotator))
         .routes(routes!(get_annotator, update_annotator, delete_annotator))
+        .routes(routes!(create_annotators, delete_annotators))
         .routes(routes!(start_annotator))
         .routes(routes!(stop_annotator))
         .routes(routes!(annotator_status))
@@ -114,6 +116,57 @@ async fn delete_annotator(State(state): State<AppState>, Id(id): Id<AnnotatorId>
     Ok(Json(Done::SUCCESS))
 }
 
+/// Annotators to create.
+#[derive(Deserialize, ToSchema)]
+struct AnnotatorsInput {
+    #[schema(value_type = Vec<AnnotatorFields>, min_items = 1, max_items = 100)]
+    annotators: Vec<Value>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct AnnotatorsCreated {
+    created: usize,
+    annotators: Vec<Annotator>,
+}
+
+/// Create many annotators.
+///
+/// 100 at most, all or nothing; `details` names each bad field as `annotators[3].email`.
+#[utoipa::path(post, path = "/api/annotators/bulk", tag = "annotators", request_body = AnnotatorsInput,
+    responses((status = 201, body = AnnotatorsCreated), BadRequest, Conflict))]
+async fn create_annotators(
+    State(state): State<AppState>,
+    Json(input): Json<AnnotatorsInput>,
+) -> ApiResult<(StatusCode, Json<AnnotatorsCreated>)> {
+    let annotators = ops::annotators_bulk::create(&state.queue, input.annotators).await?;
+    Ok((StatusCode::CREATED, Json(AnnotatorsCreated { created: annotators.len(), annotators })))
+}
+
+#[derive(Deserialize, ToSchema)]
+struct AnnotatorIds {
+    #[schema(value_type = Vec<i64>, min_items = 1, max_items = 100)]
+    ids: Vec<AnnotatorId>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct AnnotatorsDeleted {
+    deleted: usize,
+}
+
+/// Delete many annotators.
+///
+/// 100 at most, all or nothing. Open assignments go back to the pool; containers and databases are removed by
+/// jobs.
+#[utoipa::path(delete, path = "/api/annotators/bulk", tag = "annotators", request_body = AnnotatorIds,
+    responses((status = 200, body = AnnotatorsDeleted), BadRequest, NotFound))]
+async fn delete_annotators(
+    State(state): State<AppState>,
+    Json(input): Json<AnnotatorIds>,
+) -> ApiResult<Json<AnnotatorsDeleted>> {
+    let deleted = ops::annotators_bulk::delete(&state.queue, &input.ids).await?;
+    Ok(Json(AnnotatorsDeleted { deleted }))
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 struct Started {
     #[schema(example = true)]
@@ -166,10 +219,8 @@ async fn annotator_status(
     State(state): State<AppState>,
     Id(id): Id<AnnotatorId>,
 ) -> ApiResult<Json<InstanceStatus>> {
-    const NOT_FOUND: Error = Error::NotFound("Annotator");
-    let mut db = state.db().await?;
-    let annotator = store::annotators::get(&mut db, id).await?.ok_or(NOT_FOUND)?;
-    let lifecycle = store::annotators::lifecycle(&mut db, id).await?.ok_or(NOT_FOUND)?;
+    let annotator = store::annotators::get(&mut *state.db().await?, id).await?;
+    let annotator = annotator.ok_or(Error::NotFound("Annotator"))?;
     let at = annotator.container_ip.as_deref().zip(annotator.container_port);
     let url = match (&state.config.instances.domain, &annotator.subdomain) {
         (Some(domain), Some(subdomain)) => Some(format!("http://{subdomain}.{domain}")),
@@ -181,7 +232,7 @@ async fn annotator_status(
         container_id: annotator.container_id,
         container_ip: annotator.container_ip,
         subdomain: annotator.subdomain,
-        status_reason: lifecycle.status_reason,
+        status_reason: annotator.status_reason,
     }))
 }
 

@@ -68,8 +68,8 @@ impl<E: Into<ops::Error>> From<E> for ApiError {
             ops::Error::Invalid(_) | ops::Error::Refused(_) => StatusCode::BAD_REQUEST,
             ops::Error::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             ops::Error::Forbidden(_) => StatusCode::FORBIDDEN,
-            ops::Error::NotFound(_) => StatusCode::NOT_FOUND,
-            ops::Error::Conflict(_) => StatusCode::CONFLICT,
+            ops::Error::NotFound(_) | ops::Error::Absent(_) => StatusCode::NOT_FOUND,
+            ops::Error::Conflict(_) | ops::Error::Taken(_) => StatusCode::CONFLICT,
             ops::Error::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             ops::Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             ops::Error::Database(cause) if is_away(cause) => {
@@ -86,7 +86,9 @@ impl<E: Into<ops::Error>> From<E> for ApiError {
         };
         let mut told = Self::new(status, error.to_string());
         match error {
-            ops::Error::Invalid(issues) => told.details = issues,
+            ops::Error::Invalid(issues) | ops::Error::Absent(issues) | ops::Error::Taken(issues) => {
+                told.details = issues;
+            }
             ops::Error::TooMany { retry_after_secs, .. } => told.retry_after_secs = Some(retry_after_secs),
             _ => {}
         }

@@ -34,6 +34,7 @@ mod assignments;
 mod auth;
 mod door;
 mod error;
+mod events;
 mod extract;
 mod gold_tasks;
 mod images;
@@ -129,6 +130,7 @@ fn closed_routes() -> OpenApiRouter<AppState> {
         .merge(assignments::routes())
         .merge(tasks::routes())
         .merge(settings::routes())
+        .merge(events::routes())
         .merge(monitoring::routes())
         .merge(quality::routes())
         .routes(routes!(reconcile::run_reconcile))

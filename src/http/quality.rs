@@ -7,11 +7,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{AppState, error::ApiResult, extract::Json};
 use crate::{
-    domain::{
-        AnnotatorId,
-        monitoring::ratio,
-        settings::ACCURACY_THRESHOLD,
-    },
+    domain::{AnnotatorId, monitoring::ratio, settings::ACCURACY_THRESHOLD},
     store::{
         self,
         quality::{self, Evaluation, RecentRejection},

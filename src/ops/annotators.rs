@@ -1,7 +1,9 @@
 //! Annotators: create, change, and what operators ask of their instances. The work itself is done by jobs.
 
+use serde_json::json;
+
 use super::{
-    Error, Result, assignments,
+    Error, Result, annotators_bulk, assignments,
     input::AnnotatorChanges,
     jobs::{ProvisionInstance, RemoveInstance, StopInstance},
 };
@@ -9,10 +11,13 @@ use crate::{
     domain::{
         AnnotatorId, AnnotatorStatus,
         check::Checks,
-        fields::{AnnotatorFields, Fields, subdomain_base},
+        fields::{AnnotatorFields, Fields},
     },
-    queue::{self, Tx},
-    store::annotators::{self, Annotator},
+    queue,
+    store::{
+        annotators::{self, Annotator},
+        instances,
+    },
 };
 
 const NOT_FOUND: Error = Error::NotFound("Annotator");
@@ -20,26 +25,10 @@ const NOT_FOUND: Error = Error::NotFound("Annotator");
 pub async fn create(queue: &queue::Client, fields: &AnnotatorFields) -> Result<Annotator> {
     fields.check().map_err(Error::Invalid)?;
     let mut tx = queue.begin().await?;
-    let id = insert(&mut tx, fields).await?;
-    let annotator = annotators::get(&mut tx, id).await?.ok_or(NOT_FOUND)?;
+    let ids = annotators_bulk::insert(&mut tx, std::slice::from_ref(fields)).await?;
+    let annotator = annotators::of(&mut tx, &ids).await?.pop().ok_or(NOT_FOUND)?;
     tx.commit().await?;
     Ok(annotator)
-}
-
-/// Inserts under the first free subdomain: `alice`, `alice-2`, `alice-3` …
-async fn insert(tx: &mut Tx, fields: &AnnotatorFields) -> Result<AnnotatorId> {
-    let base = subdomain_base(&fields.name);
-    loop {
-        let taken = annotators::subdomains(tx, &base).await?;
-        let subdomain = std::iter::once(base.clone())
-            .chain((2_u64..).map(|number| format!("{base}-{number}")))
-            .find(|candidate| !taken.contains(candidate))
-            .unwrap_or_default();
-        // None: another transaction took it first, and the next look sees that.
-        if let Some(id) = annotators::insert(tx, fields, &subdomain).await? {
-            return Ok(id);
-        }
-    }
 }
 
 pub async fn update(queue: &queue::Client, id: AnnotatorId, changes: AnnotatorChanges) -> Result<Annotator> {
@@ -55,7 +44,7 @@ pub async fn update(queue: &queue::Client, id: AnnotatorId, changes: AnnotatorCh
 pub async fn start(queue: &queue::Client, id: AnnotatorId) -> Result<AnnotatorStatus> {
     let mut tx = queue.begin().await?;
     if !annotators::begin_start(&mut tx, id).await? {
-        let status = annotators::lifecycle(&mut tx, id).await?.ok_or(NOT_FOUND)?.status;
+        let status = annotators::get(&mut tx, id).await?.ok_or(NOT_FOUND)?.status;
         return Err(Error::Refused(match status {
             AnnotatorStatus::Stopping => {
                 "The annotator's container is still stopping; try again shortly".into()
@@ -63,6 +52,7 @@ pub async fn start(queue: &queue::Client, id: AnnotatorId) -> Result<AnnotatorSt
             status => format!("Annotator already has an active container (status: {status})"),
         }));
     }
+    instances::record(&mut tx, id, "provisioning", json!({})).await?;
     tx.enqueue(&ProvisionInstance { annotator_id: id }).await?;
     tx.commit().await?;
     Ok(AnnotatorStatus::Starting)
@@ -71,8 +61,10 @@ pub async fn start(queue: &queue::Client, id: AnnotatorId) -> Result<AnnotatorSt
 /// Has the instance stopped. Asking again is no error; it also revives a stop that was given up.
 pub async fn stop(queue: &queue::Client, id: AnnotatorId) -> Result<()> {
     let mut tx = queue.begin().await?;
-    if !annotators::begin_stop(&mut tx, id).await? {
-        match annotators::lifecycle(&mut tx, id).await?.ok_or(NOT_FOUND)?.status {
+    if annotators::begin_stop(&mut tx, id).await? {
+        instances::record(&mut tx, id, "stopping", json!({})).await?;
+    } else {
+        match annotators::get(&mut tx, id).await?.ok_or(NOT_FOUND)?.status {
             AnnotatorStatus::Stopped => return Ok(()),
             AnnotatorStatus::Stopping => {}
             status => {
@@ -87,8 +79,8 @@ pub async fn stop(queue: &queue::Client, id: AnnotatorId) -> Result<()> {
 /// Deletes the annotator: their open batches go back to the pool, their instance is removed by a job.
 pub async fn delete(queue: &queue::Client, id: AnnotatorId) -> Result<()> {
     let mut tx = queue.begin().await?;
-    assignments::cancel_open(&mut tx, id).await?;
-    if !annotators::mark_deleted(&mut tx, id).await? {
+    assignments::cancel_open(&mut tx, &[id]).await?;
+    if annotators::mark_deleted(&mut tx, &[id]).await?.is_empty() {
         return Err(NOT_FOUND);
     }
     tx.enqueue(&RemoveInstance { annotator_id: id }).await?;

@@ -10,11 +10,8 @@ use super::{
     jobs::{AssignBatch, CloseProject},
 };
 use crate::{
-    domain::{
-        AnnotatorId, AssignmentId, AssignmentStatus, JobRef,
-        settings::IDLE_HOURS,
-    },
-    lock::{Key, lock_in},
+    domain::{AnnotatorId, AssignmentId, AssignmentStatus, JobRef, settings::IDLE_HOURS},
+    lock::{Key, lock_all_in},
     queue::{self, Tx},
     store::{assignment_views, closing, settings},
 };
@@ -30,17 +27,12 @@ pub async fn cancel(queue: &queue::Client, id: AssignmentId) -> Result<()> {
     Ok(tx.commit().await?)
 }
 
-/// Cancels whatever an annotator who is to be deleted has in hand; their projects go with their instance.
-pub(super) async fn cancel_open(tx: &mut Tx, annotator: AnnotatorId) -> Result<()> {
+/// Cancels whatever annotators who are to be deleted have in hand; their projects go with their instances.
+pub(super) async fn cancel_open(tx: &mut Tx, annotators: &[AnnotatorId]) -> Result<()> {
     // Several batches are locked here: no event locks them in another order, and nothing is assigned meanwhile.
-    lock_in(tx, Key::Events(annotator.0)).await?;
-    lock_in(tx, Key::AssignTo(annotator.0)).await?;
-    for id in assignment_views::open_of(tx, annotator).await? {
-        if closing::cancel(tx, id).await?.is_none() {
-            return Err(Error::Conflict(format!("Assignment {id} was just finished; try again")));
-        }
-    }
-    Ok(())
+    lock_all_in(tx, annotators.iter().map(|id| Key::Events(id.0))).await?;
+    lock_all_in(tx, annotators.iter().map(|id| Key::AssignTo(id.0))).await?;
+    Ok(closing::cancel_open_of(tx, annotators).await?)
 }
 
 /// After how long without an event batches are reclaimed, as the settings say; none: never.

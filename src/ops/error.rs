@@ -5,7 +5,7 @@ pub use crate::domain::check::Issue;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Malformed input, every bad field named. 400
-    #[error("validation failed: {}", .0.iter().map(|issue| format!("{}: {}", issue.path, issue.message)).collect::<Vec<_>>().join("; "))]
+    #[error("validation failed: {}", told(.0))]
     Invalid(Vec<Issue>),
     /// Well formed, but the thing's state forbids it. 400
     #[error("{0}")]
@@ -18,8 +18,14 @@ pub enum Error {
     Forbidden(String),
     #[error("{0} not found")]
     NotFound(&'static str),
+    /// What a list names and is not there. 404
+    #[error("not found: {}", told(.0))]
+    Absent(Vec<Issue>),
     #[error("{0}")]
     Conflict(String),
+    /// What a list wants and somebody has. 409
+    #[error("taken already: {}", told(.0))]
+    Taken(Vec<Issue>),
     /// 429
     #[error("{message}; try again in {retry_after_secs} s")]
     TooMany { message: &'static str, retry_after_secs: u64 },
@@ -34,6 +40,11 @@ pub enum Error {
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// On one line.
+fn told(issues: &[Issue]) -> String {
+    issues.iter().map(|issue| format!("{}: {}", issue.path, issue.message)).collect::<Vec<_>>().join("; ")
+}
 
 impl Error {
     /// One bad field.

@@ -2,6 +2,7 @@
 
 pub mod annotator_secret;
 pub mod annotators;
+pub mod annotators_bulk;
 pub mod api_keys;
 pub mod assign;
 pub mod assignments;

@@ -1,6 +1,8 @@
 //! Annotators as operators keep them, and the transitions that operators ask for. What jobs make of those
 //! transitions (`starting -> active` and the like) lies with the instances.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{PgConnection, types::Json};
@@ -20,6 +22,10 @@ pub struct Annotator {
     pub role_id: Option<RoleId>,
     #[schema(inline)]
     pub status: AnnotatorStatus,
+    /// Only with status `error`: why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub status_reason: Option<String>,
     pub container_id: Option<String>,
     pub container_ip: Option<String>,
     pub container_port: Option<i32>,
@@ -52,23 +58,24 @@ pub struct AnnotatorRef {
 
 async fn select(
     db: &mut PgConnection,
-    id: Option<AnnotatorId>,
+    ids: Option<&[AnnotatorId]>,
     with_deleted: bool,
     page: Page,
 ) -> sqlx::Result<Vec<Annotator>> {
+    let ids: Option<Vec<i64>> = ids.map(|ids| ids.iter().map(|id| id.0).collect());
     sqlx::query_as!(
         Annotator,
         r#"SELECT annotators.id AS "id: AnnotatorId", annotators.name, email,
-                  role_id AS "role_id: RoleId", status AS "status: AnnotatorStatus", container_id,
+                  role_id AS "role_id: RoleId", status AS "status: AnnotatorStatus", status_reason, container_id,
                   container_ip, container_port, subdomain, database_name, api_token, ls_user_id, notes,
                   last_active_at, rejection_count, reviewed_count, annotators.created_at, updated_at,
                   CASE WHEN roles.id IS NOT NULL THEN
                       jsonb_build_object('id', roles.id, 'name', roles.name, 'color', roles.color)
                   END AS "role: Json<RoleRef>"
            FROM annotators LEFT JOIN roles ON roles.id = role_id
-           WHERE ($1::bigint IS NULL OR annotators.id = $1) AND ($2 OR status <> 'deleted')
+           WHERE ($1::bigint[] IS NULL OR annotators.id = ANY($1)) AND ($2 OR status <> 'deleted')
            ORDER BY annotators.id LIMIT $3 OFFSET $4"#,
-        id.map(|id| id.0),
+        ids.as_deref(),
         with_deleted,
         page.limit,
         page.offset
@@ -88,12 +95,17 @@ pub async fn list(db: &mut PgConnection, page: Page) -> sqlx::Result<Slice<Annot
 
 /// None for a deleted one, too.
 pub async fn get(db: &mut PgConnection, id: AnnotatorId) -> sqlx::Result<Option<Annotator>> {
-    Ok(select(db, Some(id), false, Page { limit: 1, offset: 0 }).await?.pop())
+    Ok(select(db, Some(&[id]), false, Page { limit: 1, offset: 0 }).await?.pop())
+}
+
+/// These, by id.
+pub async fn of(db: &mut PgConnection, ids: &[AnnotatorId]) -> sqlx::Result<Vec<Annotator>> {
+    select(db, Some(ids), false, Page { limit: i64::MAX, offset: 0 }).await
 }
 
 /// Deleted or not.
 pub async fn get_any(db: &mut PgConnection, id: AnnotatorId) -> sqlx::Result<Option<Annotator>> {
-    Ok(select(db, Some(id), true, Page { limit: 1, offset: 0 }).await?.pop())
+    Ok(select(db, Some(&[id]), true, Page { limit: 1, offset: 0 }).await?.pop())
 }
 
 /// [`get`], and nobody changes it before the transaction ends.
@@ -104,51 +116,57 @@ pub async fn get_locked(db: &mut PgConnection, id: AnnotatorId) -> sqlx::Result<
     get(db, id).await
 }
 
-/// In which state the annotator is and, for `error`, why.
-#[derive(Debug)]
-pub struct Lifecycle {
-    pub status: AnnotatorStatus,
-    pub status_reason: Option<String>,
-}
-
-pub async fn lifecycle(db: &mut PgConnection, id: AnnotatorId) -> sqlx::Result<Option<Lifecycle>> {
-    sqlx::query_as!(
-        Lifecycle,
-        r#"SELECT status AS "status: AnnotatorStatus", status_reason
-           FROM annotators WHERE id = $1 AND status <> 'deleted'"#,
-        id.0
-    )
-    .fetch_optional(db)
-    .await
-}
-
-/// Subdomains that begin with `base`, those of deleted annotators too: a name is not given out twice.
-pub async fn subdomains(db: &mut PgConnection, base: &str) -> sqlx::Result<Vec<String>> {
+/// Subdomains that begin with one of `bases`, those of deleted annotators too: a name is not given out twice.
+pub async fn subdomains(db: &mut PgConnection, bases: &[String]) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar!(
-        r#"SELECT subdomain AS "subdomain!" FROM annotators WHERE starts_with(subdomain, $1)"#,
-        base
+        r#"SELECT subdomain AS "subdomain!" FROM annotators
+           WHERE EXISTS (SELECT FROM unnest($1::text[]) AS base WHERE starts_with(subdomain, base))"#,
+        bases
     )
     .fetch_all(db)
     .await
 }
 
-/// None if the subdomain was taken meanwhile.
+/// Which of these emails, all in lower case, annotators have who are not deleted.
+pub async fn known_emails(db: &mut PgConnection, emails: &[String]) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        r#"SELECT lower(email) AS "email!" FROM annotators
+           WHERE lower(email) = ANY($1) AND status <> 'deleted'"#,
+        emails
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Inserts each under its subdomain, in order; answers the ids by subdomain. One whose subdomain was taken
+/// meanwhile is left out.
 pub async fn insert(
     db: &mut PgConnection,
-    fields: &AnnotatorFields,
-    subdomain: &str,
-) -> sqlx::Result<Option<AnnotatorId>> {
-    sqlx::query_scalar!(
-        r#"INSERT INTO annotators (name, email, role_id, notes, subdomain) VALUES ($1, $2, $3, $4, $5)
-           ON CONFLICT ON CONSTRAINT annotators_subdomain_key DO NOTHING RETURNING id AS "id: AnnotatorId""#,
-        fields.name,
-        fields.email,
-        fields.role_id.map(|id| id.0),
-        fields.notes,
-        subdomain
+    all: &[(&AnnotatorFields, &String)],
+) -> sqlx::Result<HashMap<String, AnnotatorId>> {
+    let column = |of: fn(&AnnotatorFields) -> &str| -> Vec<String> {
+        all.iter().map(|(fields, _)| of(fields).to_owned()).collect()
+    };
+    let roles: Vec<Option<i64>> = all.iter().map(|(fields, _)| Some(fields.role_id?.0)).collect();
+    let notes: Vec<Option<String>> = all.iter().map(|(fields, _)| fields.notes.clone()).collect();
+    let subdomains: Vec<String> = all.iter().map(|(_, subdomain)| (*subdomain).clone()).collect();
+    let rows = sqlx::query!(
+        r#"INSERT INTO annotators (name, email, role_id, notes, subdomain)
+           SELECT name, email, role_id, notes, subdomain
+           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[])
+                WITH ORDINALITY AS new (name, email, role_id, notes, subdomain, place)
+           ORDER BY place
+           ON CONFLICT ON CONSTRAINT annotators_subdomain_key DO NOTHING
+           RETURNING id AS "id: AnnotatorId", subdomain AS "subdomain!""#,
+        &column(|fields| &fields.name),
+        &column(|fields| &fields.email),
+        &roles as &[Option<i64>],
+        &notes as &[Option<String>],
+        &subdomains
     )
-    .fetch_optional(db)
-    .await
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.subdomain, row.id)).collect())
 }
 
 pub async fn update(db: &mut PgConnection, id: AnnotatorId, fields: &AnnotatorFields) -> sqlx::Result<()> {
@@ -191,17 +209,17 @@ pub async fn begin_stop(db: &mut PgConnection, id: AnnotatorId) -> sqlx::Result<
     Ok(begun.rows_affected() == 1)
 }
 
-/// Any state -> deleted. False if there was none, or it was deleted before.
-pub async fn mark_deleted(db: &mut PgConnection, id: AnnotatorId) -> sqlx::Result<bool> {
-    let deleted = sqlx::query!(
-        "UPDATE annotators
-         SET status = 'deleted', status_reason = NULL, status_at = now(), updated_at = now()
-         WHERE id = $1 AND status <> 'deleted'",
-        id.0
+/// Any state -> deleted. Answers those that were not deleted before.
+pub async fn mark_deleted(db: &mut PgConnection, ids: &[AnnotatorId]) -> sqlx::Result<Vec<AnnotatorId>> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    sqlx::query_scalar!(
+        r#"UPDATE annotators
+           SET status = 'deleted', status_reason = NULL, status_at = now(), updated_at = now()
+           WHERE id = ANY($1) AND status <> 'deleted' RETURNING id AS "id: AnnotatorId""#,
+        &ids
     )
-    .execute(db)
-    .await?;
-    Ok(deleted.rows_affected() == 1)
+    .fetch_all(db)
+    .await
 }
 
 pub async fn set_api_token(db: &mut PgConnection, id: AnnotatorId, token: &str) -> sqlx::Result<()> {

@@ -191,14 +191,3 @@ pub async fn gold_results(db: &mut PgConnection, id: AssignmentId) -> sqlx::Resu
     .fetch_all(db)
     .await
 }
-
-/// Open assignments of an annotator.
-pub async fn open_of(db: &mut PgConnection, annotator: AnnotatorId) -> sqlx::Result<Vec<AssignmentId>> {
-    sqlx::query_scalar!(
-        r#"SELECT id AS "id: AssignmentId" FROM assignments
-           WHERE annotator_id = $1 AND status IN ('pending', 'in_progress') ORDER BY id"#,
-        annotator.0
-    )
-    .fetch_all(db)
-    .await
-}

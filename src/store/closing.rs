@@ -40,7 +40,7 @@ pub async fn reclaim(
     if locked.is_none() {
         return Ok(None);
     }
-    release(db, id, Some(job)).await?;
+    release(db, &[id.0], Some(job)).await?;
     sqlx::query_scalar!(
         r#"UPDATE assignments
            SET status = CASE WHEN is_work THEN 'completed' ELSE 'cancelled' END,
@@ -73,9 +73,23 @@ pub async fn cancel(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<Opt
     .fetch_optional(&mut *db)
     .await?;
     if annotator.is_some() {
-        release(db, id, None).await?;
+        release(db, &[id.0], None).await?;
     }
     Ok(annotator)
+}
+
+/// [`cancel`]s whatever these annotators have in hand.
+pub async fn cancel_open_of(db: &mut PgConnection, annotators: &[AnnotatorId]) -> sqlx::Result<()> {
+    let annotators: Vec<i64> = annotators.iter().map(|id| id.0).collect();
+    let cancelled = sqlx::query_scalar!(
+        "UPDATE assignments SET status = 'cancelled', updated_at = now()
+         WHERE annotator_id = ANY($1) AND status IN ('pending', 'in_progress') RETURNING id",
+        &annotators
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    release(db, &cancelled, None).await?;
+    Ok(())
 }
 
 /// Gives the open tasks of a batch that is over back to the pool; returns how many those are.
@@ -87,15 +101,16 @@ pub async fn release_stranded(db: &mut PgConnection, id: AssignmentId, job: JobR
     )
     .fetch_optional(&mut *db)
     .await?;
-    if locked.is_some() { release(db, id, Some(job)).await } else { Ok(0) }
+    if locked.is_some() { release(db, &[id.0], Some(job)).await } else { Ok(0) }
 }
 
-/// Gives a batch's open tasks back to the pool; returns how many places were open. Whoever calls holds the batch's row.
-async fn release(db: &mut PgConnection, id: AssignmentId, job: Option<JobRef>) -> sqlx::Result<usize> {
+/// Gives the open tasks of batches back to the pool; returns how many places were open. Whoever calls holds the
+/// batches' rows.
+async fn release(db: &mut PgConnection, ids: &[i64], job: Option<JobRef>) -> sqlx::Result<usize> {
     let freed = sqlx::query_scalar!(
         "UPDATE assignment_tasks SET state = 'released', released_at = now(), released_by_job = $2
-         WHERE assignment_id = $1 AND state = 'open' RETURNING task_id",
-        id.0,
+         WHERE assignment_id = ANY($1) AND state = 'open' RETURNING task_id",
+        ids,
         job.map(|job| job.0)
     )
     .fetch_all(&mut *db)

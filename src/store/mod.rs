@@ -10,6 +10,7 @@ pub mod assignment_views;
 pub mod assignments;
 pub mod chaining;
 pub mod closing;
+pub mod events;
 pub mod exports;
 pub mod gold;
 pub mod gold_tasks;

@@ -53,6 +53,14 @@ pub async fn get(db: &mut PgConnection, id: RoleId) -> sqlx::Result<Option<Role>
     .await
 }
 
+/// Which of these there are.
+pub async fn known(db: &mut PgConnection, ids: &[RoleId]) -> sqlx::Result<Vec<RoleId>> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    sqlx::query_scalar!(r#"SELECT id AS "id: RoleId" FROM roles WHERE id = ANY($1)"#, &ids)
+        .fetch_all(db)
+        .await
+}
+
 /// [`get`], and nobody changes it before the transaction ends.
 pub async fn get_locked(db: &mut PgConnection, id: RoleId) -> sqlx::Result<Option<Role>> {
     sqlx::query!("SELECT FROM roles WHERE id = $1 FOR NO KEY UPDATE", id.0).fetch_optional(&mut *db).await?;

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -43,6 +45,21 @@ pub fn subdomain_base(name: &str) -> String {
     if label.is_empty() { "annotator".to_owned() } else { label.to_owned() }
 }
 
+/// For each base in turn the first free name among `alice`, `alice-2`, `alice-3` …
+pub fn free_subdomains<'a>(
+    bases: impl IntoIterator<Item = &'a str>,
+    mut taken: HashSet<String>,
+) -> Vec<String> {
+    let mut free = |base: &str| {
+        let numbered = (2_u64..).map(|number| format!("{base}-{number}"));
+        let name = std::iter::once(base.to_owned()).chain(numbered).find(|name| !taken.contains(name));
+        let name = name.unwrap_or_default();
+        taken.insert(name.clone());
+        name
+    };
+    bases.into_iter().map(&mut free).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -60,6 +77,13 @@ mod tests {
         ] {
             assert_eq!(subdomain_base(name), label, "{name}");
         }
+    }
+
+    #[test]
+    fn names_are_numbered_past_those_that_are_taken() {
+        let taken = ["alice", "alice-3"].map(String::from).into();
+        let free = free_subdomains(["alice", "bob", "alice", "bob", "alice-2"], taken);
+        assert_eq!(free, ["alice-2", "bob", "alice-4", "bob-2", "alice-2-2"]);
     }
 
     proptest! {

@@ -12,7 +12,7 @@ mod setting;
 mod user;
 mod workflow;
 
-pub use annotator::{AnnotatorFields, subdomain_base};
+pub use annotator::{AnnotatorFields, free_subdomains, subdomain_base};
 pub use api_key::ApiKeyFields;
 pub use gold_task::GoldTaskFields;
 pub use labeling_config::LabelingConfigFields;

@@ -1,6 +1,7 @@
 //! The HTTP surface, through the real router on a loopback port, field by field as the contract has it.
 
 mod annotators;
+mod annotators_bulk;
 mod assignments;
 mod auth;
 mod bad_input;
@@ -9,6 +10,10 @@ mod gold_tasks;
 mod keys;
 mod labeling;
 mod labeling_configs;
+mod events;
+mod keys;
+mod labeling;
+mod lifecycle;
 mod lists;
 mod monitoring;
 mod outage;

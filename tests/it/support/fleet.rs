@@ -11,11 +11,16 @@ use labelfleet::{
     queue::{self, JobArgs, JobContext, JobId, JobResult, Run},
     s3::S3,
 };
-use labelfleet_jobs::{Deps, instance, label_studio::Client, runtime, template};
+use labelfleet_jobs::{
+    Deps, instance,
+    label_studio::Client,
+    runtime::{self, Runtime},
+    template,
+};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::{database::Database, label_studio::Simulator, relay::Relay};
+use super::{database::Database, relay::Relay};
 
 /// Who runs the jobs that a test runs.
 pub const WORKER: Uuid = Uuid::nil();
@@ -64,17 +69,17 @@ impl Fleet {
         Self::on(settings, None).await
     }
 
-    /// Whose instances run in this simulator.
+    /// Whose instances run in a simulator, say.
     pub async fn simulated(
         settings: impl IntoIterator<Item = (String, String)>,
-        simulator: Arc<Simulator>,
+        runtime: Arc<dyn Runtime>,
     ) -> Self {
-        Self::on(settings, Some(simulator)).await
+        Self::on(settings, Some(runtime)).await
     }
 
     async fn on(
         settings: impl IntoIterator<Item = (String, String)>,
-        simulator: Option<Arc<Simulator>>,
+        runtime: Option<Arc<dyn Runtime>>,
     ) -> Self {
         let database = Database::create().await;
         let dir = tempfile::tempdir().expect("a temporary folder");
@@ -97,9 +102,9 @@ impl Fleet {
         .map(|(name, value)| (name.to_owned(), value))
         .into();
         all.extend(settings);
-        let deps = match simulator {
+        let deps = match runtime {
             None => deps(&all, database.pool.clone()),
-            Some(simulator) => deps_with(&all, database.pool.clone(), simulator),
+            Some(runtime) => deps_with(&all, database.pool.clone(), runtime),
         };
         Self { deps, database, settings: all, _dir: dir, _relay: None }
     }
