@@ -22,7 +22,7 @@ lint: ## Check format and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-bench: ## Measure webhook, assignment, provisioning and engine (ARGS="webhook --json", say)
+bench: ## Measure webhook, assignment, export, monitoring, provisioning, engine (ARGS="webhook --json", say)
 	@scripts/setup
 	@cargo build --release --workspace
 	@cargo bench --bench fleet -- $(ARGS)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use labelfleet::{
     config::Secret,
     domain::WorkflowId,
@@ -15,7 +15,7 @@ use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::time::sleep;
 
 use crate::{
-    fleet::Fleet,
+    fleet::{Fleet, peak_memory},
     report::{Bound, Section, median, millis},
     s3::{self, Bucket},
     seed,
@@ -76,13 +76,6 @@ async fn list(fleet: &Fleet, database: &str, images: usize) -> anyhow::Result<(D
         .await?;
     ensure!(usize::try_from(available)? == images, "{available} of {images} images are in the pool");
     Ok((took, peak_memory(worker.pid())?))
-}
-
-fn peak_memory(pid: i32) -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib / 1024.0)
 }
 
 /// Batches for several annotators, one after the other, in shuffled order and in order of the keys.

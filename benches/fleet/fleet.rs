@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use labelfleet::{
     queue::{self, Dispatcher},
     store::migrations,
@@ -129,4 +129,12 @@ pub fn worker_program() -> anyhow::Result<PathBuf> {
     let program = Path::new(env!("CARGO_BIN_EXE_labelfleet")).with_file_name("labelfleet-worker");
     ensure!(program.exists(), "{} is missing: build the workspace first", program.display());
     Ok(program)
+}
+
+/// The most memory that a process ever held, in MiB.
+pub fn peak_memory(pid: i32) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib / 1024.0)
 }

@@ -9,8 +9,10 @@ use clap::{Parser, ValueEnum};
 
 mod assignment;
 mod engine;
+mod export;
 mod fleet;
 mod http;
+mod monitoring;
 mod provisioning;
 mod report;
 mod s3;
@@ -38,6 +40,8 @@ struct Args {
 enum Subject {
     Webhook,
     Assignment,
+    Export,
+    Monitoring,
     Provisioning,
     Engine,
 }
@@ -52,6 +56,8 @@ async fn main() -> anyhow::Result<()> {
         let section = match subject {
             Subject::Webhook => webhook::measure(&fleet, args.seconds).await.context("webhook")?,
             Subject::Assignment => assignment::measure(&fleet).await.context("assignment")?,
+            Subject::Export => export::measure(&fleet).await.context("export")?,
+            Subject::Monitoring => monitoring::measure(&fleet, args.seconds).await.context("monitoring")?,
             Subject::Provisioning => provisioning::measure(&fleet).await.context("provisioning")?,
             Subject::Engine => engine::measure().await.context("engine")?,
         };
