@@ -9,6 +9,7 @@ pub mod assignments;
 pub mod auth;
 pub mod chaining;
 pub mod error;
+pub mod export;
 pub mod gold_tasks;
 pub mod ingest;
 pub mod input;

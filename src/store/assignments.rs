@@ -255,6 +255,21 @@ pub async fn touch_completed(db: &mut PgConnection, id: AssignmentId) -> sqlx::R
     Ok(touched.rows_affected() == 1)
 }
 
+/// [`touch_completed`] of the assignment that this place belongs to; none if it is not completed.
+pub async fn touch_completed_of(
+    db: &mut PgConnection,
+    place: AssignmentTaskId,
+) -> sqlx::Result<Option<AssignmentId>> {
+    sqlx::query_scalar!(
+        r#"UPDATE assignments SET updated_at = clock_timestamp()
+           WHERE id = (SELECT assignment_id FROM assignment_tasks WHERE id = $1) AND status = 'completed'
+           RETURNING id AS "id: AssignmentId""#,
+        place.0
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// Where the export of a completed assignment lies; false if something changed since `version` was read.
 pub async fn set_exported(
     db: &mut PgConnection,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use labelfleet::{
     domain::{JobRef, interface, scoring},
-    ops::jobs::ScoreGold,
+    ops::{export, jobs::ScoreGold},
     queue::{JobContext, JobResult, OrDiscard, OrRetry, Run},
     store,
 };
@@ -31,6 +31,11 @@ impl Run<Deps> for ScoreGold {
             }
             None => store::gold::remove_score(&mut tx, task).await.or_retry()?,
         }
+        tx.commit().await.or_retry()?;
+        // A transaction of its own, since whoever changes a batch and its tasks locks the batch first. Run again after a
+        // crash between the two, it comes by here again.
+        let mut tx = deps.queue.begin().await.or_retry()?;
+        export::again(&mut tx, task).await.or_retry()?;
         context.finish_in(&mut tx, Value::Null).await.or_retry()?;
         tx.commit().await.or_retry()?;
         Ok(Value::Null)

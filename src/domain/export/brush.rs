@@ -1,110 +1,61 @@
-//! Label Studio's brush masks: a run-length encoding of the image's RGBA bytes, of which only alpha says something.
-//!
-//! Source: `decode_rle` of label-studio-converter (`brush.py`), after `@thi.ng/rle-pack`. A stream of bits: the number of
-//! values (32 bits), their width less one (5), four widths of run lengths, each less one (4 each); then runs: a
-//! bit that says whether one value is repeated, two bits that choose the width of the length, the length less one,
-//! and the value or values.
+//! Brush masks as files need them: how many pixels, within which box, and counted as COCO counts.
+//! [`crate::domain::scoring::brush`] reads Label Studio's own encoding.
 
 use super::region::{Bounds, Size};
+use crate::domain::scoring::brush;
 
-/// More pixels than any camera has; a longer mask is somebody's attempt to fill our memory.
-const MOST_PIXELS: usize = 100_000_000;
+/// A mask of more is left out: counting by columns spreads it out in memory, a byte a pixel.
+const MOST_PIXELS: u64 = 64_000_000;
 
-/// Which pixels of an image are painted, row by row.
+/// Which pixels of an image are painted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mask {
-    width: usize,
-    painted: Vec<bool>,
+    width: u64,
+    height: u64,
+    /// Row by row, ascending and apart: `(first pixel, one past the last)`.
+    runs: Vec<(u64, u64)>,
 }
 
 /// None: the bytes are no mask of an image of this size.
 pub fn decode(rle: &[u8], size: Size) -> Option<Mask> {
-    let (width, height) = (size.width as usize, size.height as usize);
+    let (width, height) = (u64::from(size.width), u64::from(size.height));
     let pixels = width.checked_mul(height).filter(|pixels| *pixels <= MOST_PIXELS)?;
-    let mut bits = Bits { bytes: rle, at: 0 };
-    let values = bits.read(32)?;
-    if values != pixels * 4 {
-        return None;
-    }
-    let word = bits.read(5)? + 1;
-    let mut widths = [0; 4];
-    for width in &mut widths {
-        *width = bits.read(4)? + 1;
-    }
-    let mut painted = vec![false; pixels];
-    let mut put = |index: usize, value: usize| {
-        if index % 4 == 3
-            && let Some(pixel) = painted.get_mut(index / 4)
-        {
-            *pixel = value > 0;
-        }
-    };
-    let mut at = 0;
-    while at < values {
-        let repeats = bits.read(1)? == 1;
-        let width = *widths.get(bits.read(2)?)?;
-        let end = (at + 1 + bits.read(width)?).min(values);
-        if repeats {
-            let value = bits.read(word)?;
-            (at..end).for_each(|index| put(index, value));
-        } else {
-            for index in at..end {
-                put(index, bits.read(word)?);
-            }
-        }
-        at = end;
-    }
-    Some(Mask { width, painted })
-}
-
-/// Most significant bit first.
-struct Bits<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Bits<'_> {
-    fn read(&mut self, count: usize) -> Option<usize> {
-        let mut value = 0;
-        for _ in 0..count {
-            let byte = self.bytes.get(self.at / 8)?;
-            value = value << 1 | usize::from(byte >> (7 - self.at % 8) & 1);
-            self.at += 1;
-        }
-        Some(value)
-    }
+    let mask = brush::Mask::decode(rle, Some(pixels))?;
+    Some(Mask { width, height, runs: mask.runs().to_vec() })
 }
 
 impl Mask {
-    pub fn count(&self) -> usize {
-        self.painted.iter().filter(|painted| **painted).count()
+    pub fn count(&self) -> u64 {
+        self.runs.iter().map(|(first, past)| past - first).sum()
     }
 
     /// None of an empty mask.
     pub fn bounds(&self) -> Option<Bounds> {
-        let painted =
-            || (0..).zip(&self.painted).filter(|(_, painted)| **painted).map(|(index, _): (usize, _)| index);
-        let columns = || painted().map(|index| index % self.width);
-        let (first, last) = (painted().next()? / self.width, painted().last()? / self.width);
-        let (left, right) = (columns().min()?, columns().max()?);
-        Some(Bounds {
-            left: left as f64,
-            top: first as f64,
-            right: (right + 1) as f64,
-            bottom: (last + 1) as f64,
-        })
+        let columns = self.runs.iter().map(|(first, past)| {
+            let is_one_row = first / self.width == (past - 1) / self.width;
+            if is_one_row { (first % self.width, (past - 1) % self.width + 1) } else { (0, self.width) }
+        });
+        let (left, right) = columns.reduce(|all, run| (all.0.min(run.0), all.1.max(run.1)))?;
+        let (first, last) = (self.runs.first()?.0 / self.width, (self.runs.last()?.1 - 1) / self.width);
+        Some(Bounds { left: left as f64, top: first as f64, right: right as f64, bottom: (last + 1) as f64 })
     }
 
-    /// As COCO counts: column by column, lengths of unpainted and painted runs in turn, unpainted first.
-    pub fn coco_counts(&self) -> Vec<usize> {
-        let height = self.painted.len().checked_div(self.width).unwrap_or_default();
+    /// Column by column, lengths of unpainted and painted runs in turn, unpainted first.
+    pub fn coco_counts(&self) -> Vec<u64> {
+        // Its pixels are bounded when it is read, so the conversions hold.
+        let (width, height) = (self.width as usize, self.height as usize);
+        let mut painted = vec![false; width * height];
+        for (first, past) in &self.runs {
+            if let Some(run) = painted.get_mut(*first as usize..*past as usize) {
+                run.fill(true);
+            }
+        }
         let (mut counts, mut run, mut current) = (Vec::new(), 0, false);
-        for column in 0..self.width {
-            for row in 0..height {
-                let painted = self.painted.get(row * self.width + column).copied().unwrap_or_default();
-                if painted != current {
+        for column in 0..width {
+            for pixel in painted.iter().skip(column).step_by(width) {
+                if *pixel != current {
                     counts.push(run);
-                    (run, current) = (0, painted);
+                    (run, current) = (0, *pixel);
                 }
                 run += 1;
             }
@@ -151,7 +102,7 @@ pub mod tests {
     fn a_mask_is_read_and_counted_column_by_column() {
         let painted = [false, true, false, /**/ true, true, true, /**/ false, false, false].to_vec();
         let mask = decode(&encode(3, &painted), Size { width: 3, height: 3 }).unwrap();
-        assert_eq!(mask, Mask { width: 3, painted });
+        assert_eq!(mask, Mask { width: 3, height: 3, runs: vec![(1, 2), (3, 6)] });
         assert_eq!(mask.count(), 4);
         assert_eq!(mask.bounds(), Some(Bounds { left: 0.0, top: 0.0, right: 3.0, bottom: 2.0 }));
         assert_eq!(mask.coco_counts(), [1, 1, 1, 2, 2, 1, 1]);

@@ -1,6 +1,8 @@
 //! What of a labeling config a deliverable needs: the classes, in one order for all batches of a workflow, and the
 //! names of the controls.
 
+use crate::domain::interface;
+
 /// What a labeling config offers to the annotator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interface {
@@ -14,24 +16,19 @@ impl Interface {
     /// Of a config that was checked when it was stored; one that can't be read any more offers nothing.
     pub fn parse(xml: &str) -> Self {
         let mut interface = Self::default();
-        let Ok(document) = roxmltree::Document::parse(xml) else { return interface };
-        for node in document.root_element().descendants().filter(roxmltree::Node::is_element) {
-            if let (Some(name), Some(_)) = (node.attribute("name"), node.attribute("toName")) {
-                push(&mut interface.controls, name);
-            }
-            let is_class = node.has_tag_name("Label")
-                && node.parent().is_some_and(|parent| parent.tag_name().name().ends_with("Labels"));
-            if is_class && let Some(label) = node.attribute("alias").or_else(|| node.attribute("value")) {
-                push(&mut interface.labels, label);
+        for control in interface::read(xml).control_tags {
+            push(&mut interface.controls, control.name);
+            if interface::carries_labels(&control.tag.to_ascii_lowercase()) {
+                control.labels.into_iter().for_each(|label| push(&mut interface.labels, label));
             }
         }
         interface
     }
 }
 
-fn push(names: &mut Vec<String>, name: &str) {
-    if !names.iter().any(|known| known == name) {
-        names.push(name.to_owned());
+fn push(names: &mut Vec<String>, name: String) {
+    if !names.contains(&name) {
+        names.push(name);
     }
 }
 

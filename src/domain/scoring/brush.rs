@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// Ascending, disjoint runs `(first pixel, one past the last)`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mask(Vec<(u64, u64)>);
+pub(in crate::domain) struct Mask(Vec<(u64, u64)>);
 
 const CHANNELS: u64 = 4;
 
@@ -34,7 +34,7 @@ impl Mask {
     }
 
     /// `pixels`: of the image, where that is known.
-    fn decode(bytes: &[u8], pixels: Option<u64>) -> Option<Self> {
+    pub fn decode(bytes: &[u8], pixels: Option<u64>) -> Option<Self> {
         let mut bits = Bits { bytes, at: 0 };
         let count = bits.take(32)?;
         if count % CHANNELS != 0 || pixels.is_some_and(|pixels| pixels.checked_mul(CHANNELS) != Some(count)) {
@@ -81,7 +81,12 @@ impl Mask {
         }
     }
 
-    fn pixels(&self) -> u64 {
+    /// The pixels painted, row by row.
+    pub fn runs(&self) -> &[(u64, u64)] {
+        &self.0
+    }
+
+    pub fn pixels(&self) -> u64 {
         self.0.iter().map(|(first, past)| past - first).sum()
     }
 

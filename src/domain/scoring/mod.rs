@@ -31,7 +31,7 @@
 //! set of equal regions, and its details say so.
 
 mod answer;
-mod brush;
+pub(super) mod brush;
 mod item;
 mod matching;
 mod shape;

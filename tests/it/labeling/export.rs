@@ -310,6 +310,25 @@ async fn a_failed_export_takes_the_manifest_away() {
     batch.fleet.tear_down().await;
 }
 
+/// The last answer completes the batch, and its export may be quicker than its score.
+#[tokio::test]
+async fn a_score_that_comes_after_the_export_is_exported_too() {
+    let batch = Batch::published(2, 1, &[]).await;
+    for task in batch.tasks.iter().chain(batch.gold.iter().map(|(_, task)| task)) {
+        batch.submit(*task, json!([factory::choice("red")])).await;
+    }
+    batch.export().await;
+    assert_eq!(batch.json(".quality.json").await["accuracy"], Value::Null);
+    assert_eq!(batch.fleet.open_jobs::<ExportAssignment>().await, 0);
+    for (place, _) in &batch.gold {
+        batch.fleet.run(ScoreGold { assignment_task_id: *place }).await.unwrap();
+    }
+    assert_eq!(batch.fleet.open_jobs::<ExportAssignment>().await, 1);
+    batch.export().await;
+    assert_eq!(batch.json(".quality.json").await["accuracy"], 1.0);
+    batch.fleet.tear_down().await;
+}
+
 #[tokio::test]
 async fn an_unfinished_batch_is_not_exported() {
     let batch = Batch::published(2, 0, &[]).await;
