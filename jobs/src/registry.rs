@@ -3,8 +3,8 @@
 use labelfleet::{
     config::EngineConfig,
     ops::jobs::{
-        AssignBatch, ChainAssignment, CloseProject, CorrectRollups, ExportAssignment, INSTANCES, InjectGold,
-        ProvisionInstance, PublishAssignment, ReclaimIdle, Reconcile, RemoveInstance, ScoreGold,
+        AssignBatch, ChainAssignment, CloseProject, CorrectRollups, CountReview, ExportAssignment, INSTANCES, InjectGold,
+        ProvisionInstance, PublishAssignment, ReclaimIdle, Reconcile, RemoveInstance, RouteRejection, ScoreGold,
         StopInstance, SyncSource,
     },
     queue::Registry,
@@ -36,6 +36,8 @@ pub fn registry(config: &EngineConfig) -> anyhow::Result<Registry<Deps>> {
         .register::<ChainAssignment>()
         .register::<CloseProject>()
         .register::<ReclaimIdle>()
+        .register::<CountReview>()
+        .register::<RouteRejection>()
         .register::<Reconcile>()
         .register::<CorrectRollups>()
         .concurrency(INSTANCES, INSTANCES_AT_ONCE)

@@ -5,6 +5,7 @@
 //! - [`access`]: who may do what, and what an API key looks like
 //! - [`batch`]: how much gold a batch gets, which, and where
 //! - [`chain`]: workflows that name each other
+//! - [`rejection`]: what becomes of rejected work
 //! - [`review`]: what a reviewer said, and what they are shown
 //! - [`scoring`]: an annotation held against a gold task's expected result
 //! - [`interface`]: what a labeling config's XML shows and asks for
@@ -27,6 +28,7 @@ pub mod formats;
 pub mod ids;
 pub mod interface;
 pub mod monitoring;
+pub mod rejection;
 pub mod review;
 pub mod scoring;
 pub mod secrets;

@@ -47,6 +47,7 @@ mod openapi;
 mod page;
 mod quality;
 mod reconcile;
+mod rejections;
 mod roles;
 mod settings;
 mod system;
@@ -129,6 +130,7 @@ fn closed_routes() -> OpenApiRouter<AppState> {
         .merge(annotators::routes())
         .merge(assignments::routes())
         .merge(tasks::routes())
+        .merge(rejections::routes())
         .merge(settings::routes())
         .merge(events::routes())
         .merge(monitoring::routes())

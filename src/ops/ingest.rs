@@ -11,12 +11,14 @@ use serde_json::Value;
 use crate::{
     domain::{
         AnnotatorId, AssignmentId, AssignmentTaskState, EventSource, Secrets,
-        event::{AnnotationEvent, from_webhook},
+        event::{Annotation, AnnotationEvent, from_webhook},
+        review,
     },
     lock::{Key, lock_in},
     ops::{
         Error, Result, annotator_secret,
         jobs::{AssignBatch, ChainAssignment, ExportAssignment, ScoreGold},
+        reviews,
     },
     queue::{self, Tx},
     store::{self, annotations, rollups},
@@ -87,7 +89,8 @@ async fn take_in(
     let lock = lock_in(tx, Key::Events(annotator.0)).await?;
     let mut outcomes = Vec::with_capacity(events.len());
     let mut recorded = Vec::with_capacity(events.len());
-    let (mut batches, mut gold, mut was_away) = (BTreeMap::new(), BTreeSet::new(), false);
+    let (mut batches, mut was_away) = (BTreeMap::new(), false);
+    let (mut gold, mut reviewed) = (BTreeSet::new(), BTreeSet::new());
     for event in events {
         let kept = annotations::keep(tx, &lock, annotator, source, event).await?;
         was_away |= kept.was_away;
@@ -109,7 +112,14 @@ async fn take_in(
         if settled.is_gold && was_or_is_answered {
             gold.insert(task);
         }
+        let speaks = |annotation: &Annotation| review::is_told_by(&annotation.payload["result"]);
+        if !settled.is_gold && (settled.is_reviewed || event.annotation.as_ref().is_some_and(speaks)) {
+            reviewed.insert(task);
+        }
         batches.insert(settled.assignment_id, settled.is_batch_over);
+    }
+    for place in reviewed {
+        reviews::record(tx, place).await?;
     }
     for assignment_task_id in gold {
         tx.enqueue(&ScoreGold { assignment_task_id }).await?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domain::{AnnotatorId, AssignmentId, AssignmentTaskId, WorkflowId},
+    domain::{AnnotatorId, AssignmentId, AssignmentTaskId, RejectionId, WorkflowId},
     queue::JobArgs,
 };
 
@@ -68,6 +68,12 @@ jobs! {
     /// Writes the annotations of a completed assignment to S3.
     ExportAssignment { assignment_id: AssignmentId } = "export_assignment",
         LABELING, timeout 600 s, attempts 20, unique |job| job.assignment_id.to_string();
+    /// Brings the counters of an annotator whose work was reviewed to what the review says.
+    CountReview { assignment_task_id: AssignmentTaskId } = "count_review",
+        DEFAULT, timeout 30 s, attempts 20;
+    /// Does with rejected work what the reviewing workflow asks for.
+    RouteRejection { rejection_id: RejectionId } = "route_rejection",
+        LABELING, timeout 120 s, attempts 20;
     /// Hands what is done in a completed batch on to the workflows that follow.
     ChainAssignment { assignment_id: AssignmentId } = "chain_assignment",
         LABELING, timeout 300 s, attempts 20;

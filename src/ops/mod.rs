@@ -18,6 +18,7 @@ pub mod labeling_configs;
 pub mod parse;
 mod passwords;
 pub mod reconcile;
+mod reviews;
 pub mod roles;
 pub mod settings;
 pub mod users;

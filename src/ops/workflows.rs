@@ -129,8 +129,8 @@ pub(super) async fn fill_pool(tx: &mut Tx, id: WorkflowId, fields: &WorkflowFiel
         None => {
             tx.enqueue(&SyncSource { workflow_id: id }).await?;
         }
-        Some(previous) if fields.is_active => {
-            let done = chaining::completed_assignments(tx, previous).await?;
+        Some(_) if fields.is_active => {
+            let done = chaining::completed_assignments(tx, id).await?;
             let jobs: Vec<_> =
                 done.into_iter().map(|assignment_id| ChainAssignment { assignment_id }).collect();
             tx.enqueue_many(&jobs).await?;

@@ -126,6 +126,8 @@ pub async fn note_at_work(db: &mut PgConnection, annotator: AnnotatorId) -> sqlx
 pub struct Settled {
     pub assignment_id: AssignmentId,
     pub is_gold: bool,
+    /// A reviewer's decision is kept for it.
+    pub is_reviewed: bool,
     pub before: AssignmentTaskState,
     pub after: AssignmentTaskState,
     /// Nothing in its batch is open, or was when the batch was completed.
@@ -142,7 +144,8 @@ pub async fn settle(db: &mut PgConnection, task: AssignmentTaskId) -> sqlx::Resu
                WHERE assignment_task_id = $1 AND deleted_at IS NULL
                ORDER BY was_cancelled, ls_updated_at DESC, ls_annotation_id DESC LIMIT 1
            ), task AS (
-               SELECT assignment_tasks.id, assignment_id, task_id, gold_task_id, state AS before, lead, at,
+               SELECT assignment_tasks.id, assignment_id, task_id, gold_task_id, review_decision,
+                      state AS before, lead, at,
                       CASE WHEN state = 'released' THEN state
                            WHEN was_cancelled THEN 'skipped'
                            WHEN NOT was_cancelled THEN 'done'
@@ -173,6 +176,7 @@ pub async fn settle(db: &mut PgConnection, task: AssignmentTaskId) -> sqlx::Resu
                RETURNING done_count
            )
            SELECT assignment_id AS "assignment_id: AssignmentId", gold_task_id IS NOT NULL AS "is_gold!",
+                  review_decision IS NOT NULL AS "is_reviewed!",
                   before AS "before: AssignmentTaskState", after AS "after!: AssignmentTaskState",
                   status = 'completed' OR (SELECT done_count FROM counted) = task_count + gold_task_count
                       AS "is_batch_over!"

@@ -17,6 +17,7 @@ mod monitoring;
 mod outage;
 mod quality;
 mod settings;
+mod rejections;
 mod system;
 mod tasks;
 mod users;

@@ -8,5 +8,6 @@ mod export;
 mod gold;
 mod ingest;
 mod reconcile;
+mod review;
 mod rollups;
 mod source;

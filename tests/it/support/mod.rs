@@ -7,6 +7,7 @@ pub mod fleet;
 pub mod label_studio;
 pub mod proxy;
 pub mod relay;
+pub mod review;
 pub mod simulation;
 pub mod storage;
 pub mod wait;
