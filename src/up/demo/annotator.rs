@@ -14,16 +14,20 @@ pub struct Annotator {
     http: Client,
     url: String,
     token: String,
-    /// Pictures to label wrongly, once: it is told their bytes, since nothing else tells gold from the rest.
-    mistakes: BTreeSet<Vec<u8>>,
-    pub mistakes_made: usize,
+    /// Of each of these sets of pictures the first that is met is labeled wrongly. They are known by their bytes, since
+    /// nothing else tells gold from the rest.
+    mistakes: Vec<BTreeSet<Vec<u8>>>,
 }
 
 impl Annotator {
-    pub fn new(url: &str, token: &str, gold: &[Vec<u8>]) -> anyhow::Result<Self> {
+    pub fn new(
+        url: &str,
+        token: &str,
+        mistakes: impl IntoIterator<Item = Vec<Vec<u8>>>,
+    ) -> anyhow::Result<Self> {
         let http = Client::builder().timeout(Duration::from_secs(60)).build()?;
-        let mistakes = gold.iter().cloned().collect();
-        Ok(Self { http, url: url.to_owned(), token: token.to_owned(), mistakes, mistakes_made: 0 })
+        let mistakes = mistakes.into_iter().map(BTreeSet::from_iter).collect();
+        Ok(Self { http, url: url.to_owned(), token: token.to_owned(), mistakes })
     }
 
     /// Labels what is not labeled yet in a project; returns how many tasks that were.
@@ -36,7 +40,8 @@ impl Annotator {
         Ok(tasks.len())
     }
 
-    async fn tasks(&self, project: i64) -> anyhow::Result<Vec<Value>> {
+    /// What is not labeled yet in a project.
+    pub async fn tasks(&self, project: i64) -> anyhow::Result<Vec<Value>> {
         let url = format!("{}/api/tasks?project={project}&page=1&page_size=1000&fields=all", self.url);
         let request = self.http.get(url).header("Authorization", format!("Token {}", self.token));
         let answer: Value = request.send().await?.error_for_status()?.json().await?;
@@ -44,22 +49,31 @@ impl Annotator {
         Ok(tasks.iter().filter(|task| task["is_labeled"] != true).cloned().collect())
     }
 
-    async fn label_one(&mut self, task: &Value) -> anyhow::Result<()> {
+    /// The image of a task.
+    pub async fn look(&self, task: &Value) -> anyhow::Result<Vec<u8>> {
         let image = task["data"]["image"].as_str().context("the task has no image")?;
         let answer = self.http.get(image).send().await?.error_for_status().context("open the image")?;
-        let bytes = answer.bytes().await?.to_vec();
-        let (mut colour, mut shape) = recognise(&bytes)?;
-        if self.mistakes_made == 0 && self.mistakes.contains(&bytes) {
-            self.mistakes_made += 1;
-            colour = COLOURS.into_iter().find(|other| *other != colour).context("there is another colour")?;
-            shape = SHAPES.into_iter().find(|other| *other != shape).context("there is another shape")?;
-        }
+        Ok(answer.bytes().await?.to_vec())
+    }
+
+    pub async fn submit(&self, task: &Value, result: &Value) -> anyhow::Result<()> {
         let url = format!("{}/api/tasks/{}/annotations/", self.url, task["id"]);
-        let body = json!({ "result": labels(colour, shape), "lead_time": 1.5 });
+        let body = json!({ "result": result, "lead_time": 1.5 });
         let request =
             self.http.post(url).header("Authorization", format!("Token {}", self.token)).json(&body);
         request.send().await?.error_for_status().context("submit the annotation")?;
         Ok(())
+    }
+
+    async fn label_one(&mut self, task: &Value) -> anyhow::Result<()> {
+        let bytes = self.look(task).await?;
+        let (mut colour, mut shape) = recognise(&bytes)?;
+        if let Some(set) = self.mistakes.iter().position(|set| set.contains(&bytes)) {
+            self.mistakes.swap_remove(set);
+            colour = COLOURS.into_iter().find(|other| *other != colour).context("there is another colour")?;
+            shape = SHAPES.into_iter().find(|other| *other != shape).context("there is another shape")?;
+        }
+        self.submit(task, &labels(colour, shape)).await
     }
 }
 

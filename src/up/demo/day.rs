@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::{
     annotator::{Annotator, labels},
-    fleet::{Fleet, id},
+    fleet::{Fleet, STEP, id, poll},
     pictures::{COLOURS, Picture, SHAPES},
+    review,
     screen::{Screen, seconds},
 };
 use crate::{
@@ -21,10 +22,10 @@ use crate::{
 
 const IMAGES: usize = 30;
 const GOLD: usize = 4;
+/// The image that is labeled wrongly at first.
+const MISTAKEN: usize = 7;
 /// A cold start makes the template database first, which costs Label Studio most of a minute.
 const PROVISION: Duration = Duration::from_secs(600);
-/// A batch is assigned, or exported and scored, within this.
-const STEP: Duration = Duration::from_secs(120);
 
 pub struct Day<'a> {
     config: &'a Config,
@@ -35,9 +36,11 @@ pub struct Day<'a> {
 }
 
 /// What step 5 created.
-struct Created {
-    annotator: i64,
-    workflow: i64,
+pub struct Created {
+    pub annotator: i64,
+    pub reviewer: i64,
+    pub workflow: i64,
+    pub review: i64,
     email: String,
 }
 
@@ -60,19 +63,29 @@ impl<'a> Day<'a> {
         screen.done("set up");
 
         screen.step("Start the annotator's own Label Studio");
-        let url = self.start_annotator(&fleet, &created, screen).await?;
+        let url = self.start_annotator(&fleet, created.annotator, screen).await?;
         screen.done("provision");
 
         screen.step("Label batch after batch, until the images run out");
         let annotator = fleet.get(&format!("/api/annotators/{}", created.annotator)).await?;
         let token = annotator["apiToken"].as_str().context("the annotator has no apiToken")?;
-        let mut annotator = Annotator::new(&url, token, &gold)?;
+        // One gold image, so that a score is not perfect, and one that the reviewer will find.
+        let mistakes = [gold, vec![Picture::number(MISTAKEN).png()?]];
+        let mut annotator = Annotator::new(&url, token, mistakes)?;
         self.label_all(&fleet, &created, &mut annotator, screen).await?;
         screen.done("label");
 
         screen.step("Wait until every batch is scored and exported");
         let batches = self.finished_batches(&fleet, &created, screen).await?;
         screen.done("score and export");
+
+        screen.step("Start a reviewer's own Label Studio");
+        let reviewer_url = self.start_annotator(&fleet, created.reviewer, screen).await?;
+        screen.done("reviewer");
+
+        screen.step("Review what was labeled: one is rejected, comes back, and is accepted");
+        review::review(&fleet, &created, &mut annotator, &reviewer_url, screen).await?;
+        screen.done("review");
 
         screen.step("What came of it");
         self.summary(&batches, &created, &url, screen, begun.elapsed())
@@ -113,30 +126,50 @@ impl<'a> Day<'a> {
             });
             fleet.create("/api/gold-tasks", &gold).await?;
         }
+        let reviewers = json!({ "name": format!("reviewer {}", self.run), "color": "#F59E0B" });
+        let reviewers = fleet.create("/api/roles", &reviewers).await?;
+        let review = json!({ "name": "Review of colour and shape", "configXml": review_config() });
+        let review = fleet.create("/api/labeling-configs", &review).await?;
         let workflow = json!({
             "name": format!("Colours and shapes {}", self.run),
             "roleId": role, "labelingConfigId": config,
             "s3SourcePath": self.source(), "s3ExportPath": format!("demo/{}/exports/", self.run),
             "imagesPerProject": 10, "goldStandardRate": 0.2,
         });
-        let workflow = fleet.create("/api/workflows", &workflow).await?;
+        let review = json!({
+            "name": format!("Review {}", self.run), "previousWorkflowIndex": 0,
+            "roleId": reviewers, "labelingConfigId": review,
+            "s3SourcePath": self.source(), "s3ExportPath": format!("demo/{}/reviewed/", self.run),
+            "imagesPerProject": IMAGES, "rejectionMode": "route_to_workflow", "rejectionRouteWorkflowIndex": 0,
+            "rejectionReturnToOriginal": true, "maxReworkIterations": 3,
+        });
+        let made = fleet.post("/api/workflows/bulk", &json!({ "workflows": [workflow, review] })).await?;
+        let (workflow, review) = (id(&made["workflows"][0])?, id(&made["workflows"][1])?);
         let email = format!("alice+{}@example.com", self.run);
         let annotator = json!({ "name": "Alice", "email": email, "roleId": role });
         let annotator = fleet.create("/api/annotators", &annotator).await?;
         screen.line(format!("role {role}, labeling config {config}, {GOLD} gold tasks"));
         screen.line(format!("workflow {workflow}: batches of 10 images, one gold task to five of them"));
-        screen.line(format!("annotator {annotator}: Alice"));
-        Ok(Created { annotator, workflow, email })
+        let reviewer = json!({
+            "name": "Bob", "email": format!("bob+{}@example.com", self.run), "roleId": reviewers });
+        let reviewer = fleet.create("/api/annotators", &reviewer).await?;
+        screen.line(format!(
+            "workflow {review}: reviews what workflow {workflow} made; rejected work goes back to it"
+        ));
+        screen.line(format!(
+            "annotator {annotator}: Alice, who labels; annotator {reviewer}: Bob, who reviews"
+        ));
+        Ok(Created { annotator, reviewer, workflow, review, email })
     }
 
-    /// Returns where her Label Studio is.
+    /// Returns where their Label Studio is.
     async fn start_annotator(
         &self,
         fleet: &Fleet,
-        created: &Created,
+        annotator: i64,
         screen: &Screen,
     ) -> anyhow::Result<String> {
-        let path = format!("/api/annotators/{}", created.annotator);
+        let path = format!("/api/annotators/{annotator}");
         fleet.post(&format!("{path}/start"), &json!({})).await?;
         let spinner = screen.spinner("its database, its login, its process");
         let status = poll("Label Studio to serve", PROVISION, async || {
@@ -165,7 +198,7 @@ impl<'a> Day<'a> {
         for number in 1.. {
             let begun = Instant::now();
             let spinner = screen.spinner(&format!("batch {number} is made"));
-            let batch = poll("the next batch", STEP, async || self.open_batch(fleet, created).await).await?;
+            let batch = fleet.open_batch(created.workflow).await?;
             spinner.finish_and_clear();
             let waited = begun.elapsed();
             let count = |name: &str| batch[name].as_u64().unwrap_or_default();
@@ -187,24 +220,6 @@ impl<'a> Day<'a> {
         Ok(())
     }
 
-    /// The batch that waits to be labeled, once there is one.
-    async fn open_batch(&self, fleet: &Fleet, created: &Created) -> anyhow::Result<Option<Value>> {
-        for batch in self.batches(fleet, created).await? {
-            let done = batch["completedTaskCount"].as_i64() == Some(0);
-            match batch["status"].as_str() {
-                Some("in_progress") if done => return Ok(Some(batch)),
-                Some("failed") => bail!("batch {} failed: {}", batch["id"], batch["statusReason"]),
-                _ => {}
-            }
-        }
-        Ok(None)
-    }
-
-    async fn batches(&self, fleet: &Fleet, created: &Created) -> anyhow::Result<Vec<Value>> {
-        let answer = fleet.get(&format!("/api/assignments?workflowId={}", created.workflow)).await?;
-        Ok(answer["data"].as_array().context("no data in the answer")?.clone())
-    }
-
     /// The batches with their details, when all are completed, scored and exported.
     async fn finished_batches(
         &self,
@@ -215,7 +230,7 @@ impl<'a> Day<'a> {
         let spinner = screen.spinner("gold is scored, exports are written");
         let batches = poll("scores and exports", STEP, async || {
             let mut finished = Vec::new();
-            for batch in self.batches(fleet, created).await? {
+            for batch in fleet.batches(created.workflow).await? {
                 let batch = fleet.get(&format!("/api/assignments/{}", id(&batch)?)).await?;
                 let scored = batch["goldResults"].as_array().map_or(0, Vec::len) as u64;
                 if batch["exportedAt"].is_null() || batch["goldTaskCount"].as_u64() != Some(scored) {
@@ -292,20 +307,8 @@ fn labeling_config() -> String {
     format!(r#"<View><Image name="image" value="$image"/>{colours}{shapes}</View>"#)
 }
 
-/// Asks until there is an answer.
-async fn poll<T>(
-    what: &str,
-    patience: Duration,
-    mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
-) -> anyhow::Result<T> {
-    let end = Instant::now() + patience;
-    loop {
-        if let Some(answer) = ask().await? {
-            return Ok(answer);
-        }
-        if Instant::now() > end {
-            bail!("waited {} for {what}, in vain", seconds(patience));
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+/// The same controls, so that the reviewer sees what was chosen, and the decision.
+fn review_config() -> String {
+    let decision = r#"<Choices name="review_decision" toName="image" choice="single-radio"><Choice value="accept"/><Choice value="reject"/></Choices><TextArea name="rejection_reason" toName="image"/></View>"#;
+    labeling_config().replace("</View>", decision)
 }

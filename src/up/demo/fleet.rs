@@ -1,10 +1,15 @@
 //! The fleet's public HTTP API, as any program outside would call it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
+
+use super::screen::seconds;
+
+/// A batch is assigned, or exported and scored, within this.
+pub const STEP: Duration = Duration::from_secs(120);
 
 pub struct Fleet {
     http: Client,
@@ -37,6 +42,28 @@ impl Fleet {
         id(&self.post(path, body).await?)
     }
 
+    /// The batch of a workflow that waits to be worked on, once there is one.
+    pub async fn open_batch(&self, workflow: i64) -> anyhow::Result<Value> {
+        poll("the next batch", STEP, async || {
+            for batch in self.batches(workflow).await? {
+                let is_new = batch["completedTaskCount"].as_i64() == Some(0);
+                match batch["status"].as_str() {
+                    Some("in_progress") if is_new => return Ok(Some(batch)),
+                    Some("failed") => bail!("batch {} failed: {}", batch["id"], batch["statusReason"]),
+                    _ => {}
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    /// The newest first.
+    pub async fn batches(&self, workflow: i64) -> anyhow::Result<Vec<Value>> {
+        let answer = self.get(&format!("/api/assignments?workflowId={workflow}")).await?;
+        Ok(answer["data"].as_array().context("no data in the answer")?.clone())
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base))
     }
@@ -57,4 +84,22 @@ impl Fleet {
 
 pub fn id(object: &Value) -> anyhow::Result<i64> {
     object["id"].as_i64().with_context(|| format!("no id in {object}"))
+}
+
+/// Asks until there is an answer.
+pub async fn poll<T>(
+    what: &str,
+    patience: Duration,
+    mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    let end = Instant::now() + patience;
+    loop {
+        if let Some(answer) = ask().await? {
+            return Ok(answer);
+        }
+        if Instant::now() > end {
+            bail!("waited {} for {what}, in vain", seconds(patience));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }

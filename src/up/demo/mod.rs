@@ -4,12 +4,13 @@
 //! - [`pictures`]: images that can really be labeled
 //! - [`fleet`]: the public HTTP API; nothing here reaches past it, but for putting images into the bucket
 //! - [`annotator`]: labels by Label Studio's own API
-//! - [`day`]: the steps; [`screen`]: how they are shown
+//! - [`day`]: the steps; [`review`]: the one in which work comes back; [`screen`]: how they are shown
 
 mod annotator;
 mod day;
 mod fleet;
 mod pictures;
+mod review;
 mod screen;
 
 use std::{path::PathBuf, time::Duration};
@@ -34,7 +35,7 @@ pub struct DemoArgs {
 
 /// Steps 1 and 2, setup and build, are `scripts/demo`'s.
 const FIRST_STEP: usize = 3;
-const STEPS: usize = 9;
+const STEPS: usize = 11;
 
 pub async fn demo(args: &DemoArgs, vars: Vars) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
