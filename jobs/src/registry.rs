@@ -3,9 +3,9 @@
 use labelfleet::{
     config::EngineConfig,
     ops::jobs::{
-        AssignBatch, ChainAssignment, CloseProject, CorrectRollups, CountReview, ExportAssignment, INSTANCES, InjectGold,
-        ProvisionInstance, PublishAssignment, ReclaimIdle, Reconcile, RemoveInstance, RouteRejection, ScoreGold,
-        StopInstance, SyncSource,
+        AssignBatch, ChainAssignment, CloseProject, CorrectRollups, CountReview, ExportAssignment, INSTANCES,
+        InjectGold, ProvisionInstance, PublishAssignment, ReclaimIdle, Reconcile, RemoveInstance,
+        RouteRejection, ScoreGold, StopInstance, SyncSource,
     },
     queue::Registry,
 };
