@@ -25,10 +25,11 @@ pub async fn hours(
 ) -> sqlx::Result<Vec<HourCount>> {
     sqlx::query_as!(
         HourCount,
-        r#"SELECT hour AS "hour!", COALESCE(sum(annotations), 0)::bigint AS "count!"
+        r#"SELECT hour AS "hour!", COALESCE(counted.count, 0) AS "count!"
            FROM generate_series($1::timestamptz, $2, interval '1 hour') AS hour
-           LEFT JOIN annotation_hours USING (hour)
-           GROUP BY hour ORDER BY hour"#,
+           LEFT JOIN (SELECT hour, sum(annotations)::bigint AS count FROM annotation_hours
+                      WHERE hour BETWEEN $1 AND $2 GROUP BY hour) AS counted USING (hour)
+           ORDER BY hour"#,
         from,
         to
     )
