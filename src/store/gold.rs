@@ -23,12 +23,12 @@ pub async fn draw(
     sqlx::query_scalar!(
         r#"SELECT gold_tasks.id AS "id: GoldTaskId"
            FROM gold_tasks
-           LEFT JOIN (assignment_tasks AS shown
-                      JOIN assignments ON assignments.id = shown.assignment_id AND assignments.annotator_id = $2)
-                  ON shown.gold_task_id = gold_tasks.id AND shown.state <> 'released'
+           LEFT JOIN (SELECT gold_task_id, count(*) AS times
+                      FROM assignments JOIN assignment_tasks ON assignment_id = assignments.id
+                      WHERE annotator_id = $2 AND gold_task_id IS NOT NULL AND state <> 'released'
+                      GROUP BY gold_task_id) AS met ON met.gold_task_id = gold_tasks.id
            WHERE labeling_config_id = $1
-           GROUP BY gold_tasks.id
-           ORDER BY count(shown.id), hashint8extended(gold_tasks.id, $4), gold_tasks.id
+           ORDER BY COALESCE(times, 0), hashint8extended(gold_tasks.id, $4), gold_tasks.id
            LIMIT $3"#,
         config.0,
         annotator.0,
