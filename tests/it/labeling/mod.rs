@@ -7,6 +7,7 @@ mod ending;
 mod export;
 mod gold;
 mod ingest;
+mod load;
 mod reconcile;
 mod review;
 mod rollups;

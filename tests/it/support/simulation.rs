@@ -25,7 +25,7 @@ use super::{
 pub struct Simulation {
     pub fleet: Fleet,
     pub simulator: Arc<Simulator>,
-    _storage: Storage,
+    pub storage: Storage,
     /// Logged in as the administrator.
     pub api: Api,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -47,7 +47,7 @@ impl Simulation {
         ops::auth::ensure_admin(&fleet.deps.queue, ADMIN_EMAIL, &password).await.unwrap();
         let api = Api::at(&url);
         api.log_in(ADMIN_EMAIL, ADMIN_PASSWORD).await.expect(200);
-        Self { fleet, simulator, _storage: storage, api, server }
+        Self { fleet, simulator, storage, api, server }
     }
 
     pub fn pool(&self) -> &PgPool {
