@@ -88,12 +88,13 @@ ALTER TABLE assignment_tasks
     ADD COLUMN is_review_counted boolean NOT NULL DEFAULT false,
     ADD CONSTRAINT assignment_tasks_review_decision_check CHECK (review_decision IN ('accept', 'reject')) NOT VALID;
 
--- The pool as those see it who hand it out. A task is reserved only as long as its annotator is there and has the
--- workflow's role.
+-- The pool as those see it who hand it out. A task is reserved only as long as the annotator whom it is wanted for is
+-- there and has the workflow's role; that is looked up only for such tasks, and the pool is read in an index's order.
 CREATE VIEW waiting_tasks AS
-SELECT tasks.id, tasks.workflow_id, tasks.image_key, tasks.draw, tasks.not_for, keeper.id AS reserved_for
-FROM tasks
-JOIN workflows ON workflows.id = tasks.workflow_id
-LEFT JOIN annotators AS keeper ON keeper.id = tasks.reserved_for AND keeper.status <> 'deleted'
-    AND (workflows.role_id IS NULL OR workflows.role_id = keeper.role_id)
-WHERE tasks.status = 'available';
+SELECT id, workflow_id, image_key, draw, not_for, reserved_for AS wanted_for,
+       CASE WHEN reserved_for IS NOT NULL THEN
+           (SELECT keeper.id FROM annotators AS keeper JOIN workflows ON workflows.id = tasks.workflow_id
+            WHERE keeper.id = tasks.reserved_for AND keeper.status <> 'deleted'
+              AND (workflows.role_id IS NULL OR workflows.role_id = keeper.role_id))
+       END AS reserved_for
+FROM tasks WHERE status = 'available';

@@ -108,7 +108,8 @@ pub async fn choices(db: &mut PgConnection, annotator: AnnotatorId) -> sqlx::Res
            FROM workflows JOIN annotators ON annotators.role_id = workflows.role_id
            CROSS JOIN LATERAL
                (SELECT EXISTS (SELECT FROM waiting_tasks
-                               WHERE workflow_id = workflows.id AND reserved_for = annotators.id) AS is_awaited,
+                               WHERE workflow_id = workflows.id AND wanted_for = annotators.id
+                                 AND reserved_for = annotators.id) AS is_awaited,
                        workflows.max_projects IS NULL OR workflows.max_projects >
                            (SELECT count(*) FROM assignments WHERE workflow_id = workflows.id
                               AND annotator_id = annotators.id
@@ -135,7 +136,8 @@ pub async fn waiting_annotators(
              AND annotators.status = 'active'
              AND NOT EXISTS (SELECT FROM assignments
                              WHERE annotator_id = annotators.id AND assignments.status IN ('pending', 'in_progress'))
-             AND (EXISTS (SELECT FROM waiting_tasks WHERE workflow_id = $1 AND reserved_for = annotators.id)
+             AND (EXISTS (SELECT FROM waiting_tasks WHERE workflow_id = $1 AND wanted_for = annotators.id
+                                 AND reserved_for = annotators.id)
                   OR EXISTS (SELECT FROM waiting_tasks
                              WHERE workflow_id = $1 AND reserved_for IS NULL
                                AND (not_for IS DISTINCT FROM annotators.id OR NOT EXISTS

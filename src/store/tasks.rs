@@ -48,7 +48,8 @@ pub async fn take_available(
 ) -> sqlx::Result<Vec<TaskId>> {
     debug_assert_eq!(lock.key(), Key::Workflow(workflow.0));
     let mut ids = sqlx::query_scalar!(
-        r#"SELECT id AS "id!" FROM waiting_tasks WHERE workflow_id = $1 AND reserved_for = $2 ORDER BY id LIMIT $3"#,
+        r#"SELECT id AS "id!" FROM waiting_tasks
+           WHERE workflow_id = $1 AND wanted_for = $2 AND reserved_for = $2 ORDER BY id LIMIT $3"#,
         workflow.0,
         annotator.0,
         wanted.limit
