@@ -45,7 +45,7 @@ enum Command {
     /// Make, list and revoke API keys.
     Keys(keys::Args),
     /// Print the OpenAPI document.
-    Openapi,
+    Openapi(openapi::Args),
 }
 
 pub async fn run() -> ExitCode {
@@ -59,7 +59,7 @@ pub async fn run() -> ExitCode {
         Command::Migrate(args) => migrate::run(args).await.map(success),
         Command::Jobs(args) => jobs::run(args).await.map(success),
         Command::Keys(args) => keys::run(args).await.map(success),
-        Command::Openapi => openapi::run().map(success),
+        Command::Openapi(args) => openapi::run(&args).map(success),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

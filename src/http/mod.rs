@@ -3,7 +3,7 @@
 //!
 //! - [`error`]: the one envelope of failures; [`extract`], [`page`]: what comes in, checked
 //! - [`observe`], [`metrics`]: what happens around every request
-//! - [`openapi`]: the document, generated from the handlers
+//! - [`openapi`]: the document, generated from the handlers; [`reference`](mod@reference): its table for people
 //! - [`door`]: who is asking and what they may; [`auth`]: the login; the rest: a resource each
 //!
 //! Routes are closed unless they are listed in [`open_routes`], and for administrators only if they are listed
@@ -48,6 +48,7 @@ mod page;
 mod quality;
 mod reconcile;
 mod rejections;
+mod reference;
 mod roles;
 mod settings;
 mod system;
@@ -60,6 +61,8 @@ mod workflows;
 use error::{ApiError, ApiResult};
 use extract::Json;
 pub use webhook::BODY_LIMIT as WEBHOOK_BODY_LIMIT;
+
+pub use reference::reference;
 
 /// Larger bodies are answered with 413 where a route says nothing else.
 pub const BODY_LIMIT: usize = 1024 * 1024;

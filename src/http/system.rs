@@ -63,8 +63,12 @@ pub async fn version() -> Json<Version> {
         api_version: "v1",
         features: &[
             "container-orchestration",
+            "workflow-chaining",
             "gold-standard-quality",
+            "rejection-routing",
+            "bulk-operations",
             "assignment-tracking",
+            "event-audit-log",
             "system-settings",
         ],
         node: concat!("rust-", env!("CARGO_PKG_RUST_VERSION")),

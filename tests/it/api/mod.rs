@@ -17,6 +17,7 @@ mod monitoring;
 mod outage;
 mod quality;
 mod rejections;
+mod schemathesis;
 mod settings;
 mod system;
 mod tasks;

@@ -23,7 +23,17 @@ async fn health_and_version_are_open() {
     let version = stranger.send(Method::GET, "/api/version").await.expect(200);
     assert_eq!(fields(&version), sorted(&["version", "apiVersion", "features", "node"]));
     assert_eq!(version["apiVersion"], "v1");
-    assert!(version["features"].as_array().unwrap().contains(&json!("container-orchestration")));
+    let features = [
+        "container-orchestration",
+        "workflow-chaining",
+        "gold-standard-quality",
+        "rejection-routing",
+        "bulk-operations",
+        "assignment-tracking",
+        "event-audit-log",
+        "system-settings",
+    ];
+    assert_eq!(version["features"], json!(features));
 }
 
 #[tokio::test]
@@ -45,6 +55,13 @@ async fn requests_are_counted_by_route_template() {
 #[test]
 fn the_openapi_document_is_what_was_agreed() {
     insta::assert_json_snapshot!(http::document());
+}
+
+#[test]
+fn the_table_of_endpoints_in_the_docs_is_current() {
+    let page = include_str!("../../../docs/API.md");
+    let (_, table) = page.split_once("<!-- scripts/api-docs writes from here on -->\n").expect("the mark");
+    assert!(table == http::reference(), "docs/API.md is not current: run scripts/api-docs");
 }
 
 #[tokio::test]
