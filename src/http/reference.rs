@@ -49,7 +49,8 @@ fn row(method: &str, path: &str, operation: &Value) -> String {
     let what = operation["summary"].as_str().unwrap_or_default();
     let what = what.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
     // 500 and 503 may be the answer of any.
-    let statuses = operation["responses"].as_object().into_iter().flatten().map(|(status, _)| status.as_str());
+    let statuses =
+        operation["responses"].as_object().into_iter().flatten().map(|(status, _)| status.as_str());
     let statuses: Vec<_> = statuses.filter(|status| !matches!(*status, "500" | "503")).collect();
     let method = method.to_uppercase();
     format!("| {method} | `{path}` | {} | {who} | {} |\n", what.trim_end_matches('.'), statuses.join(", "))

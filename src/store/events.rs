@@ -11,8 +11,9 @@ use crate::domain::{AnnotatorId, AssignmentId, EventKind, EventSource, time};
 
 /// An event; `id` is unique among those of its type.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
+    #[serde(rename_all = "camelCase")]
     Container {
         id: i64,
         #[schema(value_type = i64)]
@@ -24,6 +25,7 @@ pub enum Event {
         #[serde(serialize_with = "time::millis")]
         created_at: DateTime<Utc>,
     },
+    #[serde(rename_all = "camelCase")]
     Annotation {
         id: i64,
         #[schema(value_type = i64)]
