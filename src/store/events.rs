@@ -40,7 +40,7 @@ pub enum Event {
         ls_task_id: Option<i64>,
         ls_project_id: Option<i64>,
         time_spent_ms: Option<i64>,
-        /// How we came to know of it.
+        // How we came to know of it. (A doc comment here would become a schema beside the enum that no text fits.)
         #[schema(inline)]
         source: EventSource,
         /// When we came to know of it.

@@ -25,12 +25,12 @@ pub struct Rejection {
     pub reason: Option<String>,
     /// The first rejection of a piece of work is 1, that of its first rework 2.
     pub iteration: i32,
-    /// `pending` until something was done, `withdrawn` when the review was taken back.
+    // `pending` until something was done, `withdrawn` when the review was taken back.
     #[schema(inline)]
     pub status: RejectionStatus,
     /// It came back more often than `maxReworkIterations` allows, and was not routed again.
     pub escalated: bool,
-    /// While it is pending, what the workflow asks for.
+    // While it is pending, what the workflow asks for.
     #[schema(inline)]
     pub action_taken: RejectionMode,
     /// Where the archived rejection lies.

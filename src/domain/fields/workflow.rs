@@ -51,7 +51,7 @@ pub struct WorkflowFields {
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub is_active: bool,
-    /// `none` by default.
+    // `none` by default. (A doc comment on an inlined enum would become a schema beside it that no text fits.)
     #[serde(default = "no_rejection")]
     #[schema(inline)]
     pub rejection_mode: RejectionMode,
