@@ -35,11 +35,10 @@ pub async fn review(
     screen
         .line(format!("{} goes back to Alice, who made it, as batch {}", rejection["imageKey"], back["id"]));
     let project = back["lsProjectId"].as_i64().context("the batch has no project")?;
-    for task in annotator.tasks(project).await? {
-        screen.line(format!(
-            "Alice sees her own labels and why they came back: {}",
-            task["data"]["rejection_reason"]
-        ));
+    let tasks = annotator.tasks(project).await?;
+    // A gold task may be mixed in, which has none.
+    for reason in tasks.iter().filter_map(|task| task["data"]["rejection_reason"].as_str()) {
+        screen.line(format!("Alice sees her own labels and why they came back: {reason:?}"));
     }
     let bar = screen.bar("rework", 1);
     annotator.label(project, &bar).await?;
