@@ -8,6 +8,7 @@
 //! - [`runtime`]: where instances run
 //! - [`template`]: the database that theirs are cloned from
 //! - [`upload`]: objects of any size to S3
+//! - `webhook`: by which a project tells us of its annotations
 
 pub mod bench;
 mod compare;
@@ -19,5 +20,6 @@ pub mod registry;
 pub mod runtime;
 pub mod template;
 pub mod upload;
+mod webhook;
 
 pub use deps::Deps;

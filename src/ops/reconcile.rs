@@ -53,10 +53,14 @@ pub enum DriftKind {
     ProjectMissing,
     /// Open tasks are not in their project: they are published again.
     TaskMissing,
+    /// A project does not tell us of its annotations, since its webhook was removed or changed: it is made again.
+    WebhookMissing,
     /// A batch is over and its project is still there: it is closed.
     ProjectLeftOpen,
     /// An active annotator's instance does not run: it is provisioned again.
     InstanceGone,
+    /// It runs and has not answered for minutes: it is stopped, and provisioned again.
+    InstanceSilent,
     /// An instance that belongs to no annotator: it is removed.
     InstanceUnowned,
     /// An instance of an annotator who is not active runs: it is stopped.
@@ -71,6 +75,8 @@ pub enum DriftKind {
     ExportMissing,
     /// Tasks reserved by a batch that is over or gone: back to the pool.
     ReservationStranded,
+    /// A rejection waits, and nothing is under way: it is routed.
+    RejectionPending,
 }
 
 impl Drift {

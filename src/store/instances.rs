@@ -74,7 +74,7 @@ pub enum Served {
 pub async fn serves(db: &mut PgConnection, id: AnnotatorId, at: &Serving<'_>) -> sqlx::Result<Served> {
     let was = sqlx::query_scalar!(
         r#"UPDATE annotators SET
-               status = 'active', status_reason = NULL, updated_at = now(),
+               status = 'active', status_reason = NULL, silent_since = NULL, updated_at = now(),
                status_at = CASE WHEN old.was = 'active' THEN status_at ELSE now() END,
                container_id = $2, container_ip = $3, container_port = $4,
                database_name = $5, api_token = $6, ls_user_id = $7

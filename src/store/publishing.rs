@@ -12,6 +12,7 @@ pub struct Instance {
     pub host: String,
     pub port: i32,
     pub token: String,
+    pub secret_version: i32,
 }
 
 /// A pending batch that has its gold.
@@ -19,7 +20,6 @@ pub struct Instance {
 pub struct Batch {
     pub annotator_id: AnnotatorId,
     pub annotator_status: AnnotatorStatus,
-    pub secret_version: i32,
     pub workflow_name: String,
     pub config_xml: Option<String>,
     pub ls_project_id: Option<i64>,
@@ -29,7 +29,7 @@ pub async fn batch(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<Opti
     sqlx::query_as!(
         Batch,
         r#"SELECT annotator_id AS "annotator_id: AnnotatorId",
-                  annotators.status AS "annotator_status: AnnotatorStatus", secret_version,
+                  annotators.status AS "annotator_status: AnnotatorStatus",
                   workflows.name AS workflow_name, config_xml AS "config_xml?", ls_project_id
            FROM assignments
            JOIN annotators ON annotators.id = annotator_id
@@ -75,7 +75,7 @@ pub async fn instance(db: &mut PgConnection, id: AnnotatorId) -> sqlx::Result<Op
     sqlx::query_as!(
         Instance,
         r#"SELECT id AS "annotator_id: AnnotatorId", COALESCE(container_ip, '127.0.0.1') AS "host!",
-                  container_port AS "port!", api_token AS "token!"
+                  container_port AS "port!", api_token AS "token!", secret_version
            FROM annotators WHERE id = $1 AND status = 'active'"#,
         id.0
     )

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::domain::{AnnotatorId, AnnotatorStatus, AssignmentId};
+use crate::domain::{AnnotatorId, AnnotatorStatus, AssignmentId, RejectionId};
 
 use super::publishing::Instance;
 
@@ -14,7 +14,7 @@ pub async fn instances(db: &mut PgConnection) -> sqlx::Result<Vec<Instance>> {
     sqlx::query_as!(
         Instance,
         r#"SELECT id AS "annotator_id: AnnotatorId", COALESCE(container_ip, '127.0.0.1') AS "host!",
-                  container_port AS "port!", api_token AS "token!"
+                  container_port AS "port!", api_token AS "token!", secret_version
            FROM annotators WHERE status = 'active' ORDER BY id"#
     )
     .fetch_all(db)
@@ -165,6 +165,17 @@ pub async fn over_with_open_tasks(db: &mut PgConnection) -> sqlx::Result<Vec<Ass
     .await
 }
 
+/// Rejections that wait to be routed, and the batches that they were made in.
+pub async fn unrouted(db: &mut PgConnection) -> sqlx::Result<Vec<(RejectionId, AssignmentId)>> {
+    let waiting = sqlx::query!(
+        r#"SELECT id AS "id: RejectionId", reviewer_assignment_id AS "batch: AssignmentId"
+           FROM rejections WHERE status = 'pending' ORDER BY id"#
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(waiting.into_iter().map(|waiting| (waiting.id, waiting.batch)).collect())
+}
+
 /// Puts tasks back into the pool that are assigned and in no batch; returns how many.
 pub async fn free_tasks_of_no_batch(db: &mut PgConnection) -> sqlx::Result<u64> {
     let freed = sqlx::query!(
@@ -201,7 +212,7 @@ pub async fn unsettled(db: &mut PgConnection, bound: Duration) -> sqlx::Result<V
     .await
 }
 
-/// active -> starting, for an instance that was found gone.
+/// active -> starting, for an instance that was found gone or silent.
 pub async fn active_to_starting(db: &mut PgConnection, annotator: AnnotatorId) -> sqlx::Result<bool> {
     let changed = sqlx::query!(
         "UPDATE annotators SET status = 'starting', status_at = now(), updated_at = now()
@@ -211,4 +222,40 @@ pub async fn active_to_starting(db: &mut PgConnection, annotator: AnnotatorId) -
     .execute(db)
     .await?;
     Ok(changed.rows_affected() == 1)
+}
+
+/// Keeps since when an active annotator's instance does not answer.
+pub async fn note_silence(db: &mut PgConnection, annotator: AnnotatorId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE annotators SET silent_since = now()
+         WHERE id = $1 AND status = 'active' AND silent_since IS NULL",
+        annotator.0
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+pub async fn note_answer(db: &mut PgConnection, annotator: AnnotatorId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE annotators SET silent_since = NULL WHERE id = $1 AND silent_since IS NOT NULL",
+        annotator.0
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// Whether an active annotator's instance has not answered for so long.
+pub async fn is_silent(db: &mut PgConnection, annotator: AnnotatorId, bound: Duration) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM annotators
+               WHERE id = $1 AND status = 'active' AND silent_since < now() - make_interval(secs => $2)
+           ) AS "is!""#,
+        annotator.0,
+        bound.as_secs_f64()
+    )
+    .fetch_one(db)
+    .await
 }

@@ -30,8 +30,8 @@ use uuid::Uuid;
 
 use crate::{
     Deps,
-    instance::seen_from_instance,
-    label_studio::{Client, Error, NewProject, NewTask, NewWebhook},
+    label_studio::{Client, Error, NewProject, NewTask},
+    webhook,
 };
 
 /// Tasks an import call: small enough to be quick, so that little is done again.
@@ -40,8 +40,6 @@ const IMPORT: usize = 250;
 const PAGE: usize = 100;
 /// Label Studio shows the predictions of one version, by itself of the first that is imported.
 const PREDICTED_BY: &str = "earlier work";
-/// What we want to hear of.
-const ACTIONS: &[&str] = &["ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED"];
 
 impl Run<Deps> for PublishAssignment {
     async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
@@ -83,7 +81,8 @@ async fn publish(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResu
         return Ok(json!("over before it was published"));
     }
     drop(db);
-    webhook(&client, project, &batch, deps).await.map_err(Error::into_job_error)?;
+    // Before the first task is there to be labeled.
+    webhook::ensure(deps, &client, &instance, project).await.map_err(Error::into_job_error)?;
     let known = fill(&client, project, Form { field: &field, config }, &slots, deps).await?;
 
     let (tokens, ls_ids): (Vec<Uuid>, Vec<i64>) = known.into_iter().unzip();
@@ -124,30 +123,6 @@ async fn project(
     let description = format!("{}: {tasks} tasks", batch.workflow_name);
     let wanted = NewProject { description: &description, ..NewProject::new(&title, config) };
     Ok(client.create_project(&wanted).await?.id)
-}
-
-/// Before the first task is there to be labeled.
-async fn webhook(client: &Client, project: i64, batch: &Batch, deps: &Deps) -> Result<(), Error> {
-    let url = seen_from_instance(&*deps.runtime, &format!("{}/api/webhook", deps.config.instances.api_url));
-    let headers = Map::from_iter([
-        ("X-Annotator-Id".to_owned(), batch.annotator_id.to_string().into()),
-        (
-            "X-Webhook-Secret".to_owned(),
-            deps.secrets.webhook(batch.annotator_id, batch.secret_version).into(),
-        ),
-    ]);
-    let mut is_there = false;
-    for webhook in client.webhooks(project).await? {
-        if webhook.url == url && webhook.headers == headers && webhook.is_active && !is_there {
-            is_there = true;
-        } else {
-            client.delete_webhook(webhook.id).await?;
-        }
-    }
-    if !is_there {
-        client.create_webhook(&NewWebhook::new(project, &url, headers, ACTIONS)).await?;
-    }
-    Ok(())
 }
 
 /// What a task is shown by: the labeling config, and the name that it expects the image under.

@@ -58,6 +58,11 @@ impl Error {
         matches!(self, Self::Status { status: StatusCode::NOT_FOUND, .. })
     }
 
+    /// Whether nobody said anything.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::NoAnswer { .. })
+    }
+
     /// Whether the token opens nothing here.
     pub fn is_unauthorized(&self) -> bool {
         matches!(self, Self::Status { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. })

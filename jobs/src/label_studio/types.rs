@@ -115,8 +115,13 @@ pub struct Webhook {
     pub is_active: bool,
     #[serde(default)]
     pub headers: Map<String, Value>,
+    /// Which events it is told of, and whether of all.
     #[serde(default)]
     pub actions: Vec<String>,
+    #[serde(default)]
+    pub send_for_all_actions: bool,
+    #[serde(default)]
+    pub send_payload: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -142,6 +147,17 @@ impl<'a> NewWebhook<'a> {
             send_for_all_actions: false,
             is_active: true,
         }
+    }
+
+    /// Whether this is such a webhook, unchanged.
+    pub fn is(&self, there: &Webhook) -> bool {
+        there.project == Some(self.project)
+            && there.url == self.url
+            && there.headers == self.headers
+            && there.send_payload == self.send_payload
+            && there.send_for_all_actions == self.send_for_all_actions
+            && there.is_active == self.is_active
+            && self.actions.iter().all(|wanted| there.actions.iter().any(|action| action == wanted))
     }
 }
 

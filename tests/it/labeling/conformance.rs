@@ -62,8 +62,11 @@ async fn walk(client: &Client) -> Value {
     client.delete_project(twin.id).await.unwrap();
     let gone = client.project(twin.id).await.unwrap_err().is_not_found();
     let actions = ["ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED"];
-    client.create_webhook(&NewWebhook::new(project.id, &ear.url, Map::new(), &actions)).await.unwrap();
+    let headers = Map::from_iter([("X-Annotator-Id".to_owned(), "7".into())]);
+    let webhook = NewWebhook::new(project.id, &ear.url, headers, &actions);
+    client.create_webhook(&webhook).await.unwrap();
     let webhooks = client.webhooks(project.id).await.unwrap();
+    let webhooks: Vec<bool> = webhooks.iter().map(|there| webhook.is(there)).collect();
 
     let tasks: Vec<NewTask> = (0..5)
         .map(|n| {
@@ -135,7 +138,7 @@ async fn walk(client: &Client) -> Value {
     assert!(versions.len() == 2 && versions[0] < versions[1], "{versions:?}");
     client.delete_project(project.id).await.unwrap();
     json!({
-        "titled": titled, "gone": gone, "webhooks": webhooks.len(), "pages": pages.iter().map(Vec::len).collect::<Vec<_>>(),
+        "titled": titled, "gone": gone, "webhooks": webhooks, "pages": pages.iter().map(Vec::len).collect::<Vec<_>>(),
         "listed": listed, "counts": counts, "told": told, "imported": imported.task_count,
     })
 }

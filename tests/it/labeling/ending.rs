@@ -1,49 +1,11 @@
 //! Batches that end before their time: cancelled, or reclaimed because nothing happens in them.
 
-use std::sync::Arc;
-
-use labelfleet::{
-    domain::{AnnotatorId, AssignmentId, WorkflowId},
-    ops::jobs::{AssignBatch, CloseProject, ExportAssignment, ReclaimIdle},
-};
-use labelfleet_jobs::label_studio::NewAnnotation;
+use labelfleet::ops::jobs::{AssignBatch, CloseProject, ExportAssignment, ReclaimIdle};
 use serde_json::{Value, json};
 
-use crate::support::{
-    factory,
-    label_studio::{Fate, LabelStudio},
-    simulation::Simulation,
-};
-
-struct Batch {
-    day: Simulation,
-    workflow: WorkflowId,
-    annotator: AnnotatorId,
-    id: AssignmentId,
-    studio: Arc<LabelStudio>,
-    tasks: Vec<i64>,
-}
+use crate::support::{batch::Batch, label_studio::Fate};
 
 impl Batch {
-    /// Four images, two of them in the batch of an annotator.
-    async fn published() -> Self {
-        let day = Simulation::start().await;
-        let (workflow, role) = day.workflow(2, 4).await;
-        let (annotator, studio) = day.annotator(role).await;
-        let id = day.published(workflow, annotator).await;
-        let tasks = studio.world().tasks.keys().copied().collect();
-        Self { day, workflow, annotator, id, studio, tasks }
-    }
-
-    async fn answer(&self, place: usize) {
-        let answer = NewAnnotation {
-            result: vec![factory::choice("red")],
-            was_cancelled: false,
-            lead_time: Some(1.0),
-        };
-        self.studio.client().create_annotation(self.tasks[place], &answer).await.unwrap();
-    }
-
     async fn idle_after(&self, hours: Value) {
         self.day.api.put("/api/settings/assignments.idleHours", json!({ "value": hours })).await.expect(200);
     }
@@ -70,9 +32,9 @@ impl Batch {
 
 #[tokio::test]
 async fn a_cancelled_batch_is_closed_and_the_next_is_asked_for() {
-    let batch = Batch::published().await;
+    let batch = Batch::published(2, 4).await;
     batch.studio.on_webhook(|_| Fate::Lose);
-    batch.answer(0).await;
+    batch.create(0).await;
     batch.day.api.delete(&format!("/api/assignments/{}", batch.id)).await.expect(200);
     assert_eq!(batch.available().await, 4);
     assert_eq!(batch.day.fleet.open_jobs::<AssignBatch>().await, 1);
@@ -95,11 +57,10 @@ async fn a_cancelled_batch_is_closed_and_the_next_is_asked_for() {
 /// The worker went away between making the project and noting it.
 #[tokio::test]
 async fn a_project_that_was_never_noted_is_closed_too() {
-    let batch = Batch::published().await;
-    sqlx::query("UPDATE assignments SET status = 'pending', published_at = NULL, ls_project_id = NULL")
-        .execute(batch.day.pool())
-        .await
-        .unwrap();
+    let batch = Batch::published(2, 4).await;
+    batch
+        .run_sql("UPDATE assignments SET status = 'pending', published_at = NULL, ls_project_id = NULL")
+        .await;
     batch.day.api.delete(&format!("/api/assignments/{}", batch.id)).await.expect(200);
     batch.day.fleet.run(CloseProject { assignment_id: batch.id }).await.unwrap();
     assert!(batch.studio.world().projects.is_empty());
@@ -107,15 +68,15 @@ async fn a_project_that_was_never_noted_is_closed_too() {
 
 #[tokio::test]
 async fn a_batch_that_goes_on_is_not_closed() {
-    let batch = Batch::published().await;
+    let batch = Batch::published(2, 4).await;
     batch.day.fleet.run(CloseProject { assignment_id: batch.id }).await.unwrap();
     assert_eq!(batch.studio.world().projects.len(), 1);
 }
 
 #[tokio::test]
 async fn what_is_done_of_an_idle_batch_is_exported_and_the_rest_goes_back() {
-    let batch = Batch::published().await;
-    batch.answer(0).await;
+    let batch = Batch::published(2, 4).await;
+    batch.create(0).await;
     batch.idle_after(json!(2)).await;
     batch.quiet_for(3).await;
     let report = batch.day.fleet.run(ReclaimIdle {}).await.unwrap();
@@ -134,14 +95,14 @@ async fn what_is_done_of_an_idle_batch_is_exported_and_the_rest_goes_back() {
     let next = AssignBatch { annotator_id: batch.annotator };
     batch.day.fleet.run(next).await.unwrap();
     assert_eq!(batch.available().await, 3);
-    sqlx::query("UPDATE annotators SET status_at = now()").execute(batch.day.pool()).await.unwrap();
+    batch.run_sql("UPDATE annotators SET status_at = now()").await;
     batch.day.fleet.run(next).await.unwrap();
     assert_eq!(batch.available().await, 1);
 }
 
 #[tokio::test]
 async fn an_idle_batch_in_which_nothing_was_done_is_cancelled() {
-    let batch = Batch::published().await;
+    let batch = Batch::published(2, 4).await;
     batch.idle_after(json!(0.5)).await;
     batch.quiet_for(1).await;
     batch.day.fleet.run(ReclaimIdle {}).await.unwrap();
@@ -151,13 +112,13 @@ async fn an_idle_batch_in_which_nothing_was_done_is_cancelled() {
     assert_eq!(batch.available().await, 4);
     assert_eq!(batch.day.fleet.open_jobs::<ExportAssignment>().await, 0);
     // Its late answer is kept, and changes nothing.
-    batch.answer(1).await;
+    batch.create(1).await;
     assert_eq!(batch.available().await, 4);
 }
 
 #[tokio::test]
 async fn nothing_is_reclaimed_before_its_time_or_without_the_setting() {
-    let batch = Batch::published().await;
+    let batch = Batch::published(2, 4).await;
     batch.quiet_for(3).await;
     batch.day.fleet.run(ReclaimIdle {}).await.unwrap();
     assert_eq!(batch.shown().await["status"], "in_progress", "without the setting");
@@ -169,7 +130,7 @@ async fn nothing_is_reclaimed_before_its_time_or_without_the_setting() {
     batch.day.fleet.run(ReclaimIdle {}).await.unwrap();
     assert_eq!(batch.shown().await["status"], "in_progress", "never");
     batch.idle_after(json!(2)).await;
-    batch.answer(0).await;
+    batch.create(0).await;
     batch.day.fleet.run(ReclaimIdle {}).await.unwrap();
     assert_eq!(batch.shown().await["status"], "in_progress", "an event is a sign of life");
     for bad in [json!(-3), json!("2"), json!(1e9)] {
@@ -182,7 +143,7 @@ async fn nothing_is_reclaimed_before_its_time_or_without_the_setting() {
 /// The annotator's answer is being taken in while the batch is reclaimed: the reclaim waits for it, and looks again.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_answers_at_this_very_moment_keeps_their_batch() {
-    let batch = Batch::published().await;
+    let batch = Batch::published(2, 4).await;
     batch.idle_after(json!(2)).await;
     batch.quiet_for(3).await;
     let mut answering = batch.day.pool().begin().await.unwrap();

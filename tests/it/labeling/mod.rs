@@ -9,6 +9,7 @@ mod gold;
 mod ingest;
 mod load;
 mod reconcile;
+mod reconcile_instances;
 mod review;
 mod rollups;
 mod source;

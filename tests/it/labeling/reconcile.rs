@@ -1,93 +1,30 @@
 //! Every kind of drift: made, found, named, repaired, and gone for the next run.
 
-use std::sync::Arc;
-
 use futures::TryStreamExt;
 use labelfleet::{
-    domain::{AnnotatorId, AnnotatorStatus, AssignmentId, WorkflowId},
     lock::{Key, Session},
-    ops::jobs::{
-        CloseProject, ExportAssignment, ProvisionInstance, PublishAssignment, Reconcile, RemoveInstance,
-        StopInstance,
-    },
+    ops::jobs::{CloseProject, ExportAssignment, PublishAssignment, Reconcile},
     queue::JobError,
 };
-use labelfleet_jobs::label_studio::{Client, NewAnnotation};
+use labelfleet_jobs::label_studio::NewAnnotation;
 use serde_json::{Value, json};
 
+use super::review::{in_review_with_rework, settle};
 use crate::support::{
+    batch::{Batch, answer},
     factory,
-    label_studio::{Fate, LabelStudio},
-    simulation::Simulation,
+    label_studio::Fate,
+    review::reject,
 };
 
-struct Batch {
-    day: Simulation,
-    workflow: WorkflowId,
-    annotator: AnnotatorId,
-    id: AssignmentId,
-    studio: Arc<LabelStudio>,
-    tasks: Vec<i64>,
-}
-
-fn answer(label: &str) -> NewAnnotation {
-    NewAnnotation { result: vec![factory::choice(label)], was_cancelled: false, lead_time: Some(1.0) }
-}
-
 impl Batch {
-    /// Three tasks in the hands of an annotator, the first two answered; compared once.
-    async fn in_order() -> Self {
-        let day = Simulation::start().await;
-        let (workflow, role) = day.workflow(3, 6).await;
-        let (annotator, studio) = day.annotator(role).await;
-        let id = day.published(workflow, annotator).await;
-        let tasks = studio.world().tasks.keys().copied().collect();
-        let batch = Self { day, workflow, annotator, id, studio, tasks };
-        for place in 0..2 {
-            batch.create(place).await;
-        }
-        assert_eq!(batch.drift().await, Vec::<Value>::new());
-        batch
-    }
-
-    fn client(&self) -> Client {
-        self.studio.client()
-    }
-
-    async fn create(&self, place: usize) -> i64 {
-        let made = self.client().create_annotation(self.tasks[place], &answer("red")).await.unwrap();
-        made["id"].as_i64().unwrap()
-    }
-
     fn first(&self) -> i64 {
         *self.studio.world().annotations.keys().next().unwrap()
-    }
-
-    async fn report(&self) -> Value {
-        self.day.fleet.run(Reconcile {}).await.unwrap()
-    }
-
-    /// Kind and count of each drift, without errors beside.
-    async fn drift(&self) -> Vec<Value> {
-        let report = self.report().await;
-        assert_eq!(report["errors"], json!([]), "{report}");
-        let all = report["drift"].as_array().unwrap();
-        all.iter().map(|drift| json!([drift["kind"], drift["count"]])).collect()
-    }
-
-    /// It is found once.
-    async fn finds(&self, expected: Value) {
-        assert_eq!(Value::from(self.drift().await), expected);
-        assert_eq!(self.drift().await, Vec::<Value>::new(), "a second run finds nothing");
     }
 
     async fn states(&self) -> Vec<String> {
         let states = "SELECT state FROM assignment_tasks WHERE assignment_id = $1 ORDER BY ls_task_id, id";
         sqlx::query_scalar(states).bind(self.id).fetch_all(self.day.pool()).await.unwrap()
-    }
-
-    async fn run_sql(&self, sql: &'static str) {
-        sqlx::query(sql).execute(self.day.pool()).await.unwrap();
     }
 }
 
@@ -147,11 +84,11 @@ async fn one_deleted_and_one_created_leave_the_counts_as_they_were() {
 }
 
 #[tokio::test]
-async fn a_look_at_work_that_is_in_order_costs_two_requests() {
+async fn a_look_at_work_that_is_in_order_costs_three_requests() {
     let batch = Batch::in_order().await;
     let before = batch.studio.requests();
     batch.drift().await;
-    assert_eq!(batch.studio.requests() - before, 2);
+    assert_eq!(batch.studio.requests() - before, 3);
 }
 
 #[tokio::test]
@@ -189,44 +126,6 @@ async fn tasks_that_are_gone_are_published_again_if_they_are_open() {
 }
 
 #[tokio::test]
-async fn an_instance_that_died_is_started_again() {
-    let batch = Batch::in_order().await;
-    batch.studio.stop();
-    batch.finds(json!([["instance_gone", 1]])).await;
-    assert_eq!(batch.day.fleet.status(batch.annotator).await, AnnotatorStatus::Starting);
-    assert_eq!(batch.day.fleet.open_jobs::<ProvisionInstance>().await, 1);
-}
-
-#[tokio::test]
-async fn instances_of_nobody_are_removed_and_those_of_the_stopped_are_stopped() {
-    let batch = Batch::in_order().await;
-    let nobodys = Arc::new(LabelStudio::start("token").await);
-    batch.day.simulator.put(AnnotatorId(4711), nobodys.clone());
-    let stopped = batch.day.fleet.annotator(AnnotatorStatus::Stopped).await;
-    let unwanted = Arc::new(LabelStudio::start("token").await);
-    batch.day.simulator.put(stopped, unwanted.clone());
-    batch.finds(json!([["instance_unwanted", 1], ["instance_unowned", 1]])).await;
-    assert!(!unwanted.is_running());
-    assert_eq!(batch.day.fleet.open_jobs::<RemoveInstance>().await, 1);
-}
-
-#[tokio::test]
-async fn what_hangs_on_its_way_is_brought_on_or_given_up() {
-    let batch = Batch::in_order().await;
-    let fleet = &batch.day.fleet;
-    fleet.annotator(AnnotatorStatus::Stopping).await;
-    let starting = fleet.annotator(AnnotatorStatus::Starting).await;
-    batch.finds(json!([["stop_stuck", 1], ["start_stuck", 1]])).await;
-    assert_eq!(fleet.open_jobs::<StopInstance>().await, 1);
-    assert_eq!(fleet.open_jobs::<ProvisionInstance>().await, 1);
-    batch.run_sql("UPDATE annotators SET status_at = now() - interval '2 hours'").await;
-    batch.finds(json!([["start_stuck", 1]])).await;
-    assert_eq!(fleet.status(starting).await, AnnotatorStatus::Error);
-    assert!(fleet.get(starting, "status_reason").await.contains("starting for more than an hour"));
-    assert_eq!(fleet.events(starting).await, ["error"]);
-}
-
-#[tokio::test]
 async fn a_complete_batch_whose_export_was_lost_is_exported() {
     let batch = Batch::in_order().await;
     batch.create(2).await;
@@ -235,6 +134,30 @@ async fn a_complete_batch_whose_export_was_lost_is_exported() {
     batch.finds(json!([["export_missing", 1]])).await;
     batch.day.fleet.run(ExportAssignment { assignment_id: batch.id }).await.unwrap();
     assert_eq!(batch.drift().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_rejection_whose_routing_was_lost_is_routed() {
+    let (fleet, chain, review) = in_review_with_rework(1).await;
+    chain.decide(review, 1, "ANNOTATION_CREATED", 1, &reject("no")).await;
+    // Nobody's instance runs here.
+    sqlx::query("UPDATE annotators SET status = 'stopped'").execute(&chain.pool).await.unwrap();
+    let drift = async || fleet.run(Reconcile {}).await.unwrap()["drift"].take();
+    assert_eq!(drift().await, json!([]), "it is on its way");
+    sqlx::query(
+        "UPDATE jobs SET state = 'discarded', attempt = 1, finalized_at = now() WHERE kind = 'route_rejection'",
+    )
+    .execute(&chain.pool)
+    .await
+    .unwrap();
+    let found =
+        json!({ "kind": "rejection_pending", "annotatorId": null, "assignmentId": review, "count": 1 });
+    assert_eq!(drift().await, json!([found]));
+    assert_eq!(drift().await, json!([]), "a second run finds nothing");
+    settle(&fleet).await;
+    assert_eq!(chain.rejection().await["status"], "routed");
+    assert_eq!(drift().await, json!([]));
+    fleet.tear_down().await;
 }
 
 #[tokio::test]
@@ -265,24 +188,6 @@ async fn a_batch_whose_next_step_was_lost_goes_on() {
     labelfleet::ops::assign::assign(&batch.day.fleet.deps.queue, batch.workflow, other).await.unwrap();
     batch.run_sql("DELETE FROM jobs WHERE kind = 'inject_gold'").await;
     batch.finds(json!([["batch_stuck", 1]])).await;
-}
-
-#[tokio::test]
-async fn one_sick_instance_does_not_stop_the_others() {
-    let batch = Batch::in_order().await;
-    let (sick, studio) = batch.day.annotator(factory::role(batch.day.pool()).await).await;
-    batch.run_sql("UPDATE annotators SET role_id = (SELECT role_id FROM workflows)").await;
-    batch.day.published(batch.workflow, sick).await;
-    studio.refuse(true);
-    batch.studio.on_webhook(|_| Fate::Lose);
-    batch.create(2).await;
-    let report = batch.report().await;
-    assert_eq!((&report["reconciled"], &report["completed"]), (&json!(1), &json!(1)), "{report}");
-    assert_eq!(report["drift"][0]["kind"], "missed_create", "{report}");
-    let errors = report["errors"].as_array().unwrap();
-    assert_eq!(errors.len(), 1, "{report}");
-    let error = errors[0].as_str().unwrap();
-    assert!(error.contains(&format!("annotator {sick}")) && error.contains("500"), "{error}");
 }
 
 #[tokio::test]

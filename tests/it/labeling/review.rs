@@ -41,7 +41,7 @@ async fn run_all<J: Run<Deps> + Copy>(fleet: &Fleet) -> usize {
     waiting.len()
 }
 
-async fn settle(fleet: &Fleet) {
+pub(super) async fn settle(fleet: &Fleet) {
     run_all::<CountReview>(fleet).await;
     run_all::<RouteRejection>(fleet).await;
     run_all::<ChainAssignment>(fleet).await;
@@ -64,7 +64,7 @@ fn back_to_label(chain: &Chain) -> Value {
 }
 
 /// As [`in_review`], with rejections routed back to the first workflow and its annotator.
-async fn in_review_with_rework(images: i32) -> (Fleet, Chain, AssignmentId) {
+pub(super) async fn in_review_with_rework(images: i32) -> (Fleet, Chain, AssignmentId) {
     let (fleet, chain, review) = in_review(images, json!({})).await;
     let path = format!("/api/workflows/{}", chain.review);
     chain.api.put(&path, back_to_label(&chain)).await.expect(200);

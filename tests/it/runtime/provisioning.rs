@@ -30,7 +30,12 @@ async fn an_annotators_instance_from_start_to_gone() {
     assert_eq!(user.email, fleet.get(id, "email").await);
     let project = client.create_project(&NewProject::new("Kept", "<View></View>")).await.expect("a project");
 
+    sqlx::query("UPDATE annotators SET silent_since = now()")
+        .execute(&fleet.database.pool)
+        .await
+        .expect("noted");
     fleet.run(provision).await.expect("a second run is harmless");
+    assert_eq!(fleet.get(id, "silent_since").await, "", "it answers");
     assert_eq!(fleet.status(id).await, AnnotatorStatus::Active);
     assert_eq!(fleet.events(id).await, ["started"]);
     assert_eq!(fleet.deps.runtime.list().await.expect("a list").len(), 1);

@@ -1,6 +1,7 @@
 //! What tests share: a database of their own, a Redis prefix, child processes, waiting for a condition.
 
 pub mod api;
+pub mod batch;
 pub mod database;
 pub mod factory;
 pub mod fleet;

@@ -33,6 +33,11 @@ pub struct Simulation {
 
 impl Simulation {
     pub async fn start() -> Self {
+        Self::with([]).await
+    }
+
+    /// With settings beyond those that it needs.
+    pub async fn with(more: impl IntoIterator<Item = (String, String)>) -> Self {
         let storage = Storage::start().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -40,6 +45,7 @@ impl Simulation {
         let mut settings = storage.settings();
         settings.push(("PUBLIC_URL".into(), url.clone()));
         settings.push(("SECRET_KEY".into(), SECRET_KEY.into()));
+        settings.extend(more);
         let fleet = Fleet::simulated(settings, simulator.clone()).await;
         let state = AppState::new(fleet.deps.config.clone(), fleet.deps.queue.clone());
         let server = tokio::spawn(http::serve(listener, state, std::future::pending()));

@@ -1,14 +1,14 @@
-//! Our own tables, where a lost job left something half done: exports, steps of a batch, reservations.
+//! Our own tables, where a lost job left something half done: exports, steps of a batch, reservations, rejections.
 
 use labelfleet::{
     domain::JobRef,
     ops::{
         assign::resume_pending,
         assignments::close_what_is_over,
-        jobs::{AssignBatch, ExportAssignment},
+        jobs::{AssignBatch, ExportAssignment, RouteRejection},
         reconcile::{Drift, DriftKind},
     },
-    store::{closing, reconciling},
+    store::{closing, reconciling, rejections},
 };
 
 use crate::Deps;
@@ -18,6 +18,7 @@ pub async fn settle(deps: &Deps, job: JobRef) -> anyhow::Result<Vec<Drift>> {
     reservations(deps, job, &mut drift).await?;
     exports(deps, &mut drift).await?;
     steps(deps, &mut drift).await?;
+    unrouted(deps, &mut drift).await?;
     // No drift: there may be no work for them.
     let mut db = deps.pool.acquire().await?;
     let without_work = reconciling::without_work(&mut db).await?;
@@ -80,6 +81,23 @@ async fn steps(deps: &Deps, drift: &mut Vec<Drift>) -> anyhow::Result<()> {
         let of = |kind| move |id| Drift::of_batch(kind, Some(annotator), id, 1);
         drift.extend(stuck.into_iter().map(of(DriftKind::BatchStuck)));
         drift.extend(left_open.into_iter().map(of(DriftKind::ProjectLeftOpen)));
+    }
+    Ok(())
+}
+
+async fn unrouted(deps: &Deps, drift: &mut Vec<Drift>) -> anyhow::Result<()> {
+    let mut db = deps.pool.acquire().await?;
+    let waiting = reconciling::unrouted(&mut db).await?;
+    drop(db);
+    for (rejection_id, batch) in waiting {
+        let mut tx = deps.queue.begin().await?;
+        // Looked at again when no job is open: the one that was may have routed it.
+        if tx.enqueue_unless_open(&RouteRejection { rejection_id }).await?
+            && rejections::pending(&mut tx, rejection_id).await?.is_some()
+        {
+            tx.commit().await?;
+            drift.push(Drift::of_batch(DriftKind::RejectionPending, None, batch, 1));
+        }
     }
     Ok(())
 }

@@ -109,7 +109,7 @@ async fn stop_unwanted(deps: &Deps, id: AnnotatorId) -> anyhow::Result<Option<Dr
 }
 
 /// None: a job works on the instance.
-async fn instance_lock(deps: &Deps, id: AnnotatorId) -> anyhow::Result<Option<Session>> {
+pub(super) async fn instance_lock(deps: &Deps, id: AnnotatorId) -> anyhow::Result<Option<Session>> {
     match Session::try_acquire(&deps.pool, Key::Annotator(id.0)).await {
         Ok(lock) => Ok(Some(lock)),
         Err(LockError::Taken(_)) => Ok(None),

@@ -2,17 +2,19 @@
 //! repaired everything finds nothing.
 //!
 //! - [`projects`]: each active annotator's Label Studio, project by project
+//! - [`silence`]: instances that run and do not answer
 //! - [`instances`]: what runs, against what should
 //! - [`batches`]: our own tables, where a lost job left something half done
 //!
 //! Cost: an annotator whose work is in order costs a look at the runtime, one request for the counts of all their
-//! projects, and one for a single task a project, the one that changed last. Only where that is later than the last
-//! comparison are tasks listed, and only those that changed; all of a project's, when it is compared for the first
-//! time or its counts differ.
+//! projects, and two a project: for its webhook while it is worked on, and for a single task, the one that changed
+//! last. Only where that is later than the last comparison are tasks listed, and only those that changed; all of a
+//! project's, when it is compared for the first time or its counts differ.
 
 mod batches;
 mod instances;
 mod projects;
+mod silence;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

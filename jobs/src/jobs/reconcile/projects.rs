@@ -12,10 +12,12 @@ use labelfleet::{
 };
 use uuid::Uuid;
 
+use super::silence;
 use crate::{
     Deps,
     compare::{self, Found, Project},
     label_studio::{Client, ProjectCounts},
+    webhook,
 };
 
 /// For how long a completed batch is compared still: its annotator may change their answers.
@@ -34,16 +36,22 @@ pub async fn compare(deps: &Deps, instance: &Instance) -> anyhow::Result<Report>
     let mut db = deps.pool.acquire().await?;
     let all = store::reconciling::believed(&mut db, annotator, RECENT).await?;
     drop(db);
-    if all.is_empty() {
-        return Ok(report);
-    }
     let client = deps.label_studio(instance)?;
     let projects: Vec<i64> = all.iter().map(|believed| believed.project).collect();
-    let counts = client.project_counts(&projects).await?;
+    let asked = if projects.is_empty() {
+        client.whoami().await.map(|_| Vec::new())
+    } else {
+        client.project_counts(&projects).await
+    };
+    if let Some(drift) = silence::heed(deps, &client, annotator, asked.as_ref().err()).await? {
+        report.drift.push(drift);
+        return Ok(report);
+    }
+    let counts = asked?;
     for believed in all {
         report.reconciled += u32::from(believed.is_in_progress);
         let counts = counts.iter().find(|counts| counts.id == believed.project);
-        match batch(deps, &client, annotator, &believed, counts).await {
+        match batch(deps, &client, instance, &believed, counts).await {
             Ok(drift) => report.drift.extend(drift),
             Err(error) => {
                 report.errors.push(format!("annotator {annotator}, assignment {}: {error:#}", believed.id))
@@ -60,10 +68,11 @@ pub async fn compare(deps: &Deps, instance: &Instance) -> anyhow::Result<Report>
 async fn batch(
     deps: &Deps,
     client: &Client,
-    annotator: AnnotatorId,
+    instance: &Instance,
     believed: &Believed,
     counts: Option<&ProjectCounts>,
 ) -> anyhow::Result<Vec<Drift>> {
+    let annotator = instance.annotator_id;
     let project = Project { assignment: believed.id, annotator, id: believed.project };
     let Some(counts) = counts else {
         // Nothing is asked of a batch that was completed and whose project is gone.
@@ -75,13 +84,17 @@ async fn batch(
         }
         return Ok(Vec::new());
     };
+    let mut drift = Vec::new();
+    // Before the comparison, which finds what it did not tell. Of a completed batch the comparison alone is enough.
+    if believed.is_in_progress && webhook::ensure(deps, client, instance, project.id).await? {
+        drift.push(Drift::of_batch(DriftKind::WebhookMissing, Some(annotator), believed.id, 1));
+    }
     // Asked for first: what changes during the comparison is compared again.
     let last_change = client.last_change(project.id).await?;
-    let mut drift = Vec::new();
     match believed.compared_until {
         Some(until) if is_as_believed(believed, counts) => {
             if last_change.is_none_or(|change| change <= until) {
-                return Ok(Vec::new());
+                return Ok(drift);
             }
             events(&mut drift, project, &compare::since(deps, client, project, until).await?);
         }
@@ -145,7 +158,7 @@ async fn publish_again(deps: &Deps, project: Project, listed: &[i64]) -> anyhow:
 }
 
 /// An instance that should run and does not: active -> starting, and provisioned again from what it left.
-async fn restart(deps: &Deps, annotator: AnnotatorId) -> anyhow::Result<bool> {
+pub(super) async fn restart(deps: &Deps, annotator: AnnotatorId) -> anyhow::Result<bool> {
     let mut tx = deps.queue.begin().await?;
     let restarted = store::reconciling::active_to_starting(&mut tx, annotator).await?;
     if restarted {

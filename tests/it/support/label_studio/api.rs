@@ -44,6 +44,9 @@ pub fn router(shared: Arc<Shared>) -> Router {
 
 async fn door(State(sim): Sim, request: Request, next: Next) -> Response {
     sim.requests.fetch_add(1, Ordering::SeqCst);
+    if sim.hangs.load(Ordering::SeqCst) {
+        std::future::pending::<()>().await;
+    }
     if sim.refuses.load(Ordering::SeqCst) {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }

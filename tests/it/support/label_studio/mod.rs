@@ -33,6 +33,7 @@ pub struct LabelStudio {
     shared: Arc<Shared>,
     /// Dropped, it ends the server.
     stop: Mutex<Option<oneshot::Sender<()>>>,
+    is_deaf: AtomicBool,
 }
 
 /// What the endpoints reach.
@@ -44,6 +45,7 @@ struct Shared {
     http: reqwest::Client,
     not_delivered: AtomicUsize,
     refuses: AtomicBool,
+    hangs: AtomicBool,
     requests: AtomicUsize,
 }
 
@@ -61,11 +63,13 @@ impl LabelStudio {
             http: delivery::client(),
             not_delivered: AtomicUsize::new(0),
             refuses: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let studio = Self { port, token, shared: Arc::new(shared), stop: Mutex::default() };
+        let shared = Arc::new(shared);
+        let studio = Self { port, token, shared, stop: Mutex::default(), is_deaf: AtomicBool::new(false) };
         studio.serve(listener);
         studio
     }
@@ -73,6 +77,7 @@ impl LabelStudio {
     /// Starts it again where it was; what it held is there.
     pub async fn restart(&self) {
         let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
+        self.is_deaf.store(false, Ordering::SeqCst);
         self.serve(listener);
     }
 
@@ -91,11 +96,18 @@ impl LabelStudio {
     /// Nobody listens any more.
     pub fn stop(&self) {
         self.stop.lock().unwrap().take();
+        self.is_deaf.store(false, Ordering::SeqCst);
+    }
+
+    /// It runs on, and nobody listens in it.
+    pub fn deafen(&self) {
+        self.stop();
+        self.is_deaf.store(true, Ordering::SeqCst);
     }
 
     /// Whether it was started and not stopped since.
     pub fn is_running(&self) -> bool {
-        self.stop.lock().unwrap().is_some()
+        self.stop.lock().unwrap().is_some() || self.is_deaf.load(Ordering::SeqCst)
     }
 
     pub fn client(&self) -> Client {
@@ -124,6 +136,11 @@ impl LabelStudio {
     /// Answers every request with 500, or no longer does.
     pub fn refuse(&self, refuses: bool) {
         self.shared.refuses.store(refuses, Ordering::SeqCst);
+    }
+
+    /// Takes requests from now on and answers none.
+    pub fn hang(&self) {
+        self.shared.hangs.store(true, Ordering::SeqCst);
     }
 
     /// How many requests it was asked so far.
