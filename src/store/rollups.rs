@@ -7,7 +7,8 @@
 //! version arrives late, the annotation moves.
 //!
 //! `annotator_gold`, `annotator_assignments` and `annotator_rejections` hold totals of all time by annotator. Triggers keep
-//! them (migrations 0008 and 0026), since what they count is written in many places.
+//! them (migrations 0008 and 0026), since what they count is written in many places. So do they keep `event_totals`
+//! (migration 0037), the total of the audit log.
 //!
 //! All are sums of what they count, so a correction can tell the difference in one snapshot and add it, while others
 //! go on counting.
@@ -207,6 +208,27 @@ pub async fn correct_rejections(db: &mut PgConnection, lock: &Held) -> sqlx::Res
            ORDER BY annotator_id
            ON CONFLICT (annotator_id) DO UPDATE
            SET rejections = kept.rejections + excluded.rejections, reworks = kept.reworks + excluded.reworks"#
+    )
+    .execute(db)
+    .await?;
+    Ok(corrected.rows_affected())
+}
+
+/// Brings the totals of the audit log to what there is of events; how many were wrong, of an annotator's two.
+pub async fn correct_events(db: &mut PgConnection, lock: &Held) -> sqlx::Result<u64> {
+    debug_assert_eq!(lock.key(), Key::Rollups);
+    let corrected = sqlx::query!(
+        r#"INSERT INTO event_totals AS kept (annotator_id, kind, events)
+           SELECT annotator_id, kind, sum(events)
+           FROM (SELECT annotator_id, 'annotation' AS kind, count(*) AS events
+                 FROM annotation_events GROUP BY annotator_id
+                 UNION ALL
+                 SELECT annotator_id, 'container', count(*) FROM container_events GROUP BY annotator_id
+                 UNION ALL
+                 SELECT annotator_id, kind, -events FROM event_totals) AS difference
+           GROUP BY annotator_id, kind HAVING sum(events) <> 0
+           ORDER BY annotator_id, kind
+           ON CONFLICT (annotator_id, kind) DO UPDATE SET events = kept.events + excluded.events"#
     )
     .execute(db)
     .await?;

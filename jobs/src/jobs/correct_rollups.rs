@@ -1,7 +1,7 @@
-//! Brings the totals that monitoring reads to what their events say. They are kept as events come in, so it finds
+//! Brings the totals that monitoring and the audit log read to what their events say. They are kept as events come in, so it finds
 //! nothing to do but after an upgrade, whose old processes did not count yet, or after a restore.
 //!
-//! One short transaction an annotator. Nobody waits for it: the difference is added to whatever is counted meanwhile.
+//! One short transaction an annotator for the hours, one for what is counted once for all. Nobody waits for it: the difference is added to whatever is counted meanwhile.
 
 use std::sync::Arc;
 
@@ -27,19 +27,26 @@ impl Run<Deps> for CorrectRollups {
         }
         let mut tx = deps.pool.begin().await.or_retry()?;
         let lock = lock_in(&mut tx, Key::Rollups).await.or_retry()?;
+        let events = rollups::correct_events(&mut tx, &lock).await.or_retry()?;
+        tx.commit().await.or_retry()?;
+        let mut tx = deps.pool.begin().await.or_retry()?;
+        let lock = lock_in(&mut tx, Key::Rollups).await.or_retry()?;
         let gold = rollups::correct_gold(&mut tx, &lock).await.or_retry()?;
         let assignments = rollups::correct_assignments(&mut tx, &lock).await.or_retry()?;
         let rejections = rollups::correct_rejections(&mut tx, &lock).await.or_retry()?;
         tx.commit().await.or_retry()?;
-        if hours + gold + assignments + rejections > 0 {
+        if hours + events + gold + assignments + rejections > 0 {
             tracing::warn!(
                 hours,
+                events,
                 gold,
                 assignments,
                 rejections,
-                "totals of monitoring were wrong and are corrected"
+                "totals were wrong and are corrected"
             );
         }
-        Ok(json!({"hours": hours, "gold": gold, "assignments": assignments, "rejections": rejections}))
+        Ok(json!({
+            "hours": hours, "events": events, "gold": gold, "assignments": assignments, "rejections": rejections,
+        }))
     }
 }

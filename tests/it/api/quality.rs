@@ -180,12 +180,12 @@ async fn accuracy_rework_and_rejections_are_what_was_scored_and_reviewed() {
     }
 
     // All of it was counted as it happened.
-    let nothing = json!({"hours": 0, "gold": 0, "assignments": 0, "rejections": 0});
+    let nothing = json!({"hours": 0, "events": 0, "gold": 0, "assignments": 0, "rejections": 0});
     assert_eq!(fleet.run(CorrectRollups {}).await.unwrap(), nothing);
     for table in ["annotation_hours", "annotator_gold", "annotator_assignments", "annotator_rejections"] {
         sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM {table}"))).execute(pool).await.unwrap();
     }
-    let all = json!({"hours": 2, "gold": 2, "assignments": 2, "rejections": 2});
+    let all = json!({"hours": 2, "events": 0, "gold": 2, "assignments": 2, "rejections": 2});
     assert_eq!(fleet.run(CorrectRollups {}).await.unwrap(), all);
     assert_eq!(api.get("/api/quality").await.expect(200)["annotatorScores"], body["annotatorScores"]);
     fleet.tear_down().await;

@@ -1,4 +1,4 @@
-//! The totals that monitoring reads, held against what they are made of.
+//! The totals that monitoring and the audit log read, held against what they are made of.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use chrono::{DateTime, Duration, SubsecRound, TimeZone, Utc};
 use futures::future::join_all;
 use labelfleet::{
     domain::{
-        AnnotationAction, AnnotatorId, AssignmentTaskId, EventSource, JobRef,
+        AnnotationAction, AnnotatorId, AssignmentTaskId, EventKind, EventSource, JobRef,
         event::{Annotation, AnnotationEvent},
     },
     lock::{Key, lock_in},
     ops::{assign::assign, ingest::ingest},
     queue,
-    store::{gold, rollups},
+    store::{Page, events, gold, instances, rollups},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::json;
@@ -226,4 +226,78 @@ async fn gold_is_summed_through_every_change() {
     sqlx::query("UPDATE annotator_gold SET evaluations = 9, score_sum = 9").execute(pool).await.unwrap();
     assert_eq!(correct().await, 1);
     assert_eq!(totals().await, (1, 1, 0.5));
+}
+
+/// By every filter that the log has, the total is what a page of everything holds; of all events, as they came in.
+async fn audit_totals(pool: &PgPool, annotators: &[AnnotatorId]) -> Vec<i64> {
+    let mut totals = Vec::new();
+    for kind in [None, Some(EventKind::Annotation), Some(EventKind::Container)] {
+        for annotator in [None].into_iter().chain(annotators.iter().copied().map(Some)) {
+            let filter = events::Filter { kind, annotator };
+            let page = Page { limit: 10_000, offset: 0 };
+            let mut db = pool.acquire().await.unwrap();
+            let slice = events::list(&mut db, filter, page).await.unwrap();
+            assert_eq!(slice.total, slice.rows.len() as i64, "{filter:?}");
+            totals.push(slice.total);
+        }
+    }
+    totals
+}
+
+async fn correct_events(pool: &PgPool) -> u64 {
+    let mut tx = pool.begin().await.unwrap();
+    let lock = lock_in(&mut tx, Key::Rollups).await.unwrap();
+    let corrected = rollups::correct_events(&mut tx, &lock).await.unwrap();
+    tx.commit().await.unwrap();
+    corrected
+}
+
+/// Told twice, of tasks that are not ours, by two annotators at the same moment, rolled back, deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_log_knows_how_long_it_is() {
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let database = Database::create().await;
+    let pool = &database.pool;
+    let fleet = [batch(&database).await, batch(&database).await];
+    let told: Vec<_> = (0..2).map(|_| history(&mut random)).collect();
+    let tell = fleet.iter().zip(&told).flat_map(|((queue, annotator), events)| {
+        let portions = events.chunks(3).chain(events.chunks(2).take(2));
+        portions.map(|portion| ingest(queue, *annotator, EventSource::Webhook, portion))
+    });
+    let happen = fleet.iter().flat_map(|(_, annotator)| [*annotator; 5]).map(async |annotator| {
+        let mut tx = pool.begin().await.unwrap();
+        instances::record(&mut tx, annotator, "started", json!({})).await.unwrap();
+        instances::record(&mut tx, annotator, "stopped", json!({})).await.unwrap();
+        tx.commit().await.unwrap();
+    });
+    let (ingested, _) = tokio::join!(join_all(tell), join_all(happen));
+    ingested.into_iter().for_each(|outcome| drop(outcome.unwrap()));
+    let annotators = fleet.map(|(_, annotator)| annotator);
+    let totals = audit_totals(pool, &annotators).await;
+    let [one, other] = [told[0].len() as i64, told[1].len() as i64];
+    assert_eq!(totals, [one + other + 20, one + 10, other + 10, one + other, one, other, 20, 10, 10]);
+    assert_eq!(correct_events(pool).await, 0);
+
+    let mut tx = pool.begin().await.unwrap();
+    instances::record(&mut tx, annotators[0], "started", json!({})).await.unwrap();
+    tx.rollback().await.unwrap();
+    for delete in
+        ["DELETE FROM annotation_events WHERE id % 3 = 0", "DELETE FROM container_events WHERE id % 3 = 0"]
+    {
+        sqlx::query(delete).execute(pool).await.unwrap();
+    }
+    let fewer = audit_totals(pool, &annotators).await;
+    assert!(fewer.iter().zip(&totals).all(|(now, before)| now < before), "{fewer:?} of {totals:?}");
+    assert_eq!(correct_events(pool).await, 0);
+
+    sqlx::query("DELETE FROM event_totals WHERE kind = 'container'").execute(pool).await.unwrap();
+    sqlx::query("UPDATE event_totals SET events = events + 3 WHERE annotator_id = $1")
+        .bind(annotators[0])
+        .execute(pool)
+        .await
+        .unwrap();
+    assert_eq!(correct_events(pool).await, 3);
+    assert_eq!(audit_totals(pool, &annotators).await, fewer);
 }
