@@ -2,17 +2,19 @@
 //!
 //! A template database a Label Studio version holds its migrations, which take it some forty seconds; an
 //! annotator's database is a clone of it, owned by a role of the same name that reaches no other database. Each
-//! step looks at what is there and can be repeated after a crash anywhere.
+//! step looks at what is there and can be repeated after a crash anywhere; either kind has its name only when it is
+//! whole.
+//!
+//! A clone gives its ids from 1. Where it takes the place of one that was lost, we hold ids that the lost one gave, so
+//! it begins above them.
 //!
 //! The server may be another one than the fleet's own, and several fleets may share it.
 
 use std::time::Duration;
 
-use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, postgres::PgPoolOptions};
 
+use super::instances::{LargestIds, largest_ids};
 use crate::{
     domain::{AnnotatorId, FleetName},
     lock::{Held, Key, LockError, Session},
@@ -22,8 +24,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Server {
     admin: PgPool,
-    /// The fleet's own database, as it connects to it.
-    fleet_database: PgConnectOptions,
+    /// The fleet's own database.
+    fleet: PgPool,
 }
 
 /// The template that is being made: Label Studio migrates `database` as `role`.
@@ -39,7 +41,7 @@ impl Server {
     /// Connects when it is first used.
     pub fn new(admin_url: &str, fleet: &PgPool) -> sqlx::Result<Self> {
         let admin = PgPoolOptions::new().max_connections(2).connect_lazy(admin_url)?;
-        Ok(Self { admin, fleet_database: (*fleet.connect_options()).clone() })
+        Ok(Self { admin, fleet: fleet.clone() })
     }
 
     /// Host and port, as the administrator's URL has them.
@@ -62,8 +64,7 @@ impl Server {
     pub async fn begin_template(&self, lock: &Held, version: &str, password: String) -> sqlx::Result<Making> {
         debug_assert_eq!(lock.key(), Key::Template);
         let template = template_name(version);
-        let making =
-            Making { database: format!("{template}_making"), role: template.clone(), password, template };
+        let making = Making { database: making_name(&template), role: template.clone(), password, template };
         let (database, role) = (identifier(&making.database), identifier(&making.role));
         self.drop_database(&making.database).await?;
         self.ensure_role(&making.role, &making.password).await?;
@@ -95,15 +96,25 @@ impl Server {
     ) -> sqlx::Result<String> {
         debug_assert_eq!(lock.key(), Key::Annotator(annotator.0));
         let name = fleet.database(annotator);
-        let (quoted, template) = (identifier(&name), identifier(&template_name(version)));
         self.ensure_role(&name, password).await?;
         if !self.has_database(&name).await? {
-            self.run(format!("CREATE DATABASE {quoted} TEMPLATE {template} OWNER {quoted}")).await?;
+            let held = largest_ids(&mut *self.fleet.acquire().await?, annotator).await?;
+            self.make_clone(&name, version, &held).await?;
         }
-        self.run(format!("REVOKE ALL ON DATABASE {quoted} FROM PUBLIC")).await?;
-        // Nothing is left of the template's role after the first time.
-        self.inside(&name, format!("REASSIGN OWNED BY {template} TO {quoted}")).await?;
         Ok(name)
+    }
+
+    /// What a crash left of an earlier attempt is dropped.
+    async fn make_clone(&self, name: &str, version: &str, held: &LargestIds) -> sqlx::Result<()> {
+        let making = making_name(name);
+        let (database, role) = (identifier(&making), identifier(name));
+        let template = identifier(&template_name(version));
+        self.drop_database(&making).await?;
+        self.run(format!("CREATE DATABASE {database} TEMPLATE {template} OWNER {role}")).await?;
+        self.run(format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC")).await?;
+        self.inside(&making, format!("REASSIGN OWNED BY {template} TO {role}")).await?;
+        self.inside(&making, begin_above(held)).await?;
+        self.run(format!("ALTER DATABASE {database} RENAME TO {role}")).await
     }
 
     /// Database and role of an annotator, gone whatever was there.
@@ -115,6 +126,7 @@ impl Server {
     ) -> sqlx::Result<()> {
         debug_assert_eq!(lock.key(), Key::Annotator(annotator.0));
         let name = fleet.database(annotator);
+        self.drop_database(&making_name(&name)).await?;
         self.drop_database(&name).await?;
         self.run(format!("DROP ROLE IF EXISTS {}", identifier(&name))).await
     }
@@ -122,7 +134,8 @@ impl Server {
     /// Databases into which every role is let by default, and should not be: the fleet's own and those that come
     /// with a server. Databases of other applications are not touched.
     pub async fn open_databases(&self) -> sqlx::Result<Vec<String>> {
-        let own = self.fleet_database.get_database().unwrap_or_default();
+        let fleet = self.fleet.connect_options();
+        let own = fleet.get_database().unwrap_or_default();
         sqlx::query_scalar!(
             r#"SELECT datname AS "name!" FROM pg_database
                WHERE datname IN ($1, 'postgres', 'template1') AND datallowconn
@@ -137,10 +150,11 @@ impl Server {
     /// the lock, as two of these statements at once fail.
     pub async fn close_databases(&self, lock: &Held, databases: &[String]) -> sqlx::Result<()> {
         debug_assert_eq!(lock.key(), Key::Template);
-        let fleet = identifier(self.fleet_database.get_username());
+        let options = self.fleet.connect_options();
+        let fleet = identifier(options.get_username());
         for database in databases.iter().map(|name| identifier(name)) {
             self.run(format!("GRANT CONNECT ON DATABASE {database} TO CURRENT_USER")).await?;
-            if self.has_role(self.fleet_database.get_username()).await? {
+            if self.has_role(options.get_username()).await? {
                 self.run(format!("GRANT CONNECT ON DATABASE {database} TO {fleet}")).await?;
             }
             self.run(format!("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")).await?;
@@ -207,6 +221,23 @@ fn template_name(version: &str) -> String {
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
         .collect();
     format!("ls_template_{version}")
+}
+
+/// Of a database that is not whole yet.
+fn making_name(name: &str) -> String {
+    format!("{name}_making")
+}
+
+/// By Label Studio's own names of its tables.
+fn begin_above(held: &LargestIds) -> String {
+    [("project", held.project), ("task", held.task), ("task_completion", held.annotation)]
+        .map(|(table, id)| {
+            format!(
+                "SELECT setval(pg_get_serial_sequence('{table}', 'id'),
+                               greatest({id}, (SELECT max(id) FROM {table})) + 1, false);"
+            )
+        })
+        .concat()
 }
 
 fn identifier(name: &str) -> String {

@@ -48,6 +48,31 @@ pub async fn lock_status(db: &mut PgConnection, id: AnnotatorId) -> sqlx::Result
     .await
 }
 
+/// The largest ids of each kind that an annotator's Label Studio gave and we hold; 0: none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LargestIds {
+    pub project: i64,
+    pub task: i64,
+    pub annotation: i64,
+}
+
+pub async fn largest_ids(db: &mut PgConnection, id: AnnotatorId) -> sqlx::Result<LargestIds> {
+    sqlx::query_as!(
+        LargestIds,
+        r#"SELECT
+               COALESCE((SELECT max(ls_project_id) FROM assignments WHERE annotator_id = $1), 0) AS "project!",
+               COALESCE((SELECT max(ls_task_id) FROM assignment_tasks
+                         JOIN assignments ON assignments.id = assignment_id
+                         WHERE annotator_id = $1), 0) AS "task!",
+               -- Of deleted ones, and of those on tasks of no batch, only the events remain.
+               COALESCE((SELECT max(ls_annotation_id) FROM annotation_events WHERE annotator_id = $1), 0)
+                   AS "annotation!""#,
+        id as AnnotatorId,
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Where and as whom an instance serves.
 #[derive(Debug, Clone)]
 pub struct Serving<'a> {

@@ -31,8 +31,9 @@ const STEPS: &[&str] = &[
     "CREATE ROLE",
     "ALTER ROLE",
     "CREATE DATABASE",
-    "REVOKE ALL ON DATABASE",
     "REASSIGN OWNED",
+    "SELECT setval",
+    "RENAME TO",
     // The first look at whether it is still wanted, after the instance was started.
     "SELECT status AS",
     // It serves.

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use labelfleet::{
     domain::AnnotatorStatus,
-    ops::jobs::{AssignBatch, ProvisionInstance, RemoveInstance, StopInstance},
+    ops::{
+        assign::assign,
+        jobs::{AssignBatch, ProvisionInstance, RemoveInstance, StopInstance},
+    },
     queue::{JobArgs, JobError},
 };
 use labelfleet_jobs::label_studio::NewProject;
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
 
-use crate::support::{fleet::Fleet, wait::until};
+use crate::support::{factory, fleet::Fleet, wait::until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_annotators_instance_from_start_to_gone() {
@@ -63,6 +66,53 @@ async fn an_annotators_instance_from_start_to_gone() {
     fleet.run(provision).await.expect("nothing to do for a deleted annotator");
     assert_eq!(fleet.databases_and_roles().await, (Vec::new(), Vec::new()));
     assert_eq!(fleet.events(id).await, ["started", "stopped", "started", "removed"]);
+    fleet.tear_down().await;
+}
+
+/// In place of one that was lost, say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_database_gives_ids_above_those_that_we_hold() {
+    let fleet = Fleet::local().await;
+    let pool = &fleet.database.pool;
+    let workflow = factory::Workflow::new(pool).await;
+    let id = workflow.create(pool).await;
+    factory::tasks(pool, id, 3).await;
+    let annotator = factory::annotator(pool, workflow.role).await;
+    let batch = assign(&fleet.deps.queue, id, annotator).await.expect("a batch");
+    factory::publish(pool, batch, 40).await;
+    let hear = async |annotation: i64| {
+        let event = "INSERT INTO annotation_events (annotator_id, action, ls_annotation_id, source)
+                     VALUES ($1, 'deleted', $2, 'webhook')";
+        sqlx::query(event).bind(annotator).bind(annotation).execute(pool).await.expect("an event");
+    };
+    hear(7000).await;
+    let server: PgConnectOptions =
+        fleet.settings["INSTANCE_DATABASE_URL"].parse().expect("a URL of Postgres");
+    let next = async || -> (i64, i64, i64) {
+        let database = fleet.ready_database(annotator).await;
+        let mut db =
+            PgConnection::connect_with(&server.clone().database(&database)).await.expect("it is there");
+        let next =
+            "SELECT nextval('project_id_seq'), nextval('task_id_seq'), nextval('task_completion_id_seq')";
+        let next = sqlx::query_as(next).fetch_one(&mut db).await.expect("the sequences are there");
+        db.close().await.expect("it ends");
+        next
+    };
+    assert_eq!(next().await, (41, 1004, 7001));
+    // Only a new one.
+    hear(9000).await;
+    assert_eq!(next().await, (42, 1005, 7002));
+    // It is lost, and the making of the next is cut off.
+    let mut admin = PgConnection::connect_with(&server).await.expect("the server answers");
+    let name = fleet.deps.config.instances.fleet.database(annotator);
+    for ddl in [format!("DROP DATABASE {name}"), format!("CREATE DATABASE {name}_making OWNER {name}")] {
+        sqlx::query(AssertSqlSafe(ddl)).execute(&mut admin).await.expect("it is done");
+    }
+    assert_eq!(next().await, (41, 1004, 9001));
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}_making OWNER {name}")))
+        .execute(&mut admin)
+        .await
+        .expect("something to tear down");
     fleet.tear_down().await;
 }
 
