@@ -28,6 +28,58 @@ async fn workflow(fleet: &Fleet, gold: usize) -> (WorkflowId, AnnotatorId) {
     (id, factory::annotator(pool, workflow.role).await)
 }
 
+/// Their next batch, with its gold.
+async fn batch(fleet: &Fleet, workflow: WorkflowId, annotator: AnnotatorId) -> AssignmentId {
+    let assignment_id = assign(&fleet.deps.queue, workflow, annotator).await.unwrap();
+    fleet.run(InjectGold { assignment_id }).await.unwrap();
+    assignment_id
+}
+
+/// A gold task in somebody's Label Studio.
+struct Gold {
+    fleet: Fleet,
+    annotator: AnnotatorId,
+    place: AssignmentTaskId,
+    task: i64,
+}
+
+impl Gold {
+    async fn published() -> Self {
+        let fleet = Fleet::local().await;
+        let (workflow, annotator) = workflow(&fleet, 2).await;
+        let assignment = batch(&fleet, workflow, annotator).await;
+        factory::publish(&fleet.database.pool, assignment, 5).await;
+        let (place, task) = sqlx::query_as(
+            "SELECT id, ls_task_id FROM assignment_tasks WHERE gold_task_id IS NOT NULL ORDER BY id LIMIT 1",
+        )
+        .fetch_one(&fleet.database.pool)
+        .await
+        .unwrap();
+        Self { fleet, annotator, place, task }
+    }
+
+    /// Takes an event in and scores what it says: score, and whether it was skipped; none without an answer.
+    async fn tell(&self, body: Value) -> Option<(Option<f64>, bool)> {
+        let events = from_webhook(&body).unwrap();
+        let before = self.fleet.open_jobs::<ScoreGold>().await;
+        ingest(&self.fleet.deps.queue, self.annotator, EventSource::Webhook, &events).await.unwrap();
+        assert_eq!(self.fleet.open_jobs::<ScoreGold>().await, before + 1, "it is to be scored");
+        self.fleet.run(ScoreGold { assignment_task_id: self.place }).await.unwrap();
+        sqlx::query_as("SELECT score, skipped FROM gold_results WHERE assignment_task_id = $1")
+            .bind(self.place)
+            .fetch_optional(&self.fleet.database.pool)
+            .await
+            .unwrap()
+    }
+
+    /// What Label Studio tells of an annotation on it.
+    fn event(&self, action: &str, annotation: i64, label: &str, second: i32) -> Value {
+        let time = format!("2026-04-06T12:00:{second:02}Z");
+        json!({"action": action, "project": {"id": 5}, "task": {"id": self.task, "data": {}},
+               "annotation": {"id": annotation, "result": [factory::choice(label)], "updated_at": time}})
+    }
+}
+
 async fn places(fleet: &Fleet, assignment: AssignmentId) -> Vec<(i32, Option<i64>)> {
     sqlx::query_as(
         "SELECT position, gold_task_id FROM assignment_tasks WHERE assignment_id = $1 ORDER BY position",
@@ -42,8 +94,7 @@ async fn places(fleet: &Fleet, assignment: AssignmentId) -> Vec<(i32, Option<i64
 async fn gold_is_mixed_in_once_however_often_the_job_runs() {
     let fleet = Fleet::local().await;
     let (workflow, annotator) = workflow(&fleet, 5).await;
-    let assignment_id = assign(&fleet.deps.queue, workflow, annotator).await.unwrap();
-    fleet.run(InjectGold { assignment_id }).await.unwrap();
+    let assignment_id = batch(&fleet, workflow, annotator).await;
     let first = places(&fleet, assignment_id).await;
     assert_eq!(first.iter().map(|place| place.0).collect::<Vec<_>>(), (0..12).collect::<Vec<_>>());
     assert_eq!(first.iter().filter(|place| place.1.is_some()).count(), 2);
@@ -58,11 +109,10 @@ async fn gold_repeats_only_when_all_was_seen() {
     let fleet = Fleet::local().await;
     let (workflow, annotator) = workflow(&fleet, 6).await;
     let mut seen = BTreeSet::new();
-    for batch in 1..=4 {
-        let assignment_id = assign(&fleet.deps.queue, workflow, annotator).await.unwrap();
-        fleet.run(InjectGold { assignment_id }).await.unwrap();
-        seen.extend(places(&fleet, assignment_id).await.into_iter().filter_map(|place| place.1));
-        assert_eq!(seen.len(), (2 * batch).min(6));
+    for count in 1..=4 {
+        let batch = batch(&fleet, workflow, annotator).await;
+        seen.extend(places(&fleet, batch).await.into_iter().filter_map(|place| place.1));
+        assert_eq!(seen.len(), (2 * count).min(6));
     }
     fleet.tear_down().await;
 }
@@ -115,80 +165,40 @@ async fn chance_decides_among_gold_met_as_often() {
 async fn a_batch_without_gold_to_draw_from_goes_on() {
     let fleet = Fleet::local().await;
     let (workflow, annotator) = workflow(&fleet, 1).await;
-    let assignment_id = assign(&fleet.deps.queue, workflow, annotator).await.unwrap();
-    fleet.run(InjectGold { assignment_id }).await.unwrap();
-    assert_eq!(places(&fleet, assignment_id).await.len(), 11);
+    let batch = batch(&fleet, workflow, annotator).await;
+    assert_eq!(places(&fleet, batch).await.len(), 11);
     fleet.tear_down().await;
 }
 
 #[tokio::test]
 async fn the_newest_answer_is_the_one_that_counts() {
-    let fleet = Fleet::local().await;
-    let pool = &fleet.database.pool;
-    let (workflow, annotator) = workflow(&fleet, 2).await;
-    let assignment_id = assign(&fleet.deps.queue, workflow, annotator).await.unwrap();
-    fleet.run(InjectGold { assignment_id }).await.unwrap();
-    factory::publish(pool, assignment_id, 5).await;
-    let (place, task): (AssignmentTaskId, i64) = sqlx::query_as(
-        "SELECT id, ls_task_id FROM assignment_tasks WHERE gold_task_id IS NOT NULL ORDER BY id LIMIT 1",
-    )
-    .fetch_one(pool)
-    .await
-    .unwrap();
-    let answer = |action: &str, label: &str, second: i32| {
-        let time = format!("2026-04-06T12:00:{second:02}Z");
-        json!({"action": action, "project": {"id": 5}, "task": {"id": task, "data": {}},
-               "annotation": {"id": 1, "result": [factory::choice(label)], "updated_at": time}})
-    };
-    let tell = async |body: Value| {
-        let events = from_webhook(&body).unwrap();
-        ingest(&fleet.deps.queue, annotator, EventSource::Webhook, &events).await.unwrap();
-        fleet.run(ScoreGold { assignment_task_id: place }).await.unwrap();
-        let score = sqlx::query_scalar("SELECT score FROM gold_results WHERE assignment_task_id = $1");
-        score.bind(place).fetch_optional(pool).await.unwrap()
-    };
-    assert_eq!(tell(answer("ANNOTATION_CREATED", "blue", 1)).await, Some(0.0));
-    assert_eq!(tell(answer("ANNOTATION_UPDATED", "red", 2)).await, Some(1.0));
-    let (details, job): (Value, Option<i64>) =
-        sqlx::query_as("SELECT details, job_id FROM gold_results").fetch_one(pool).await.unwrap();
+    let gold = Gold::published().await;
+    let wrong = gold.event("ANNOTATION_CREATED", 1, "blue", 1);
+    assert_eq!(gold.tell(wrong).await, Some((Some(0.0), false)));
+    let right = gold.event("ANNOTATION_UPDATED", 1, "red", 2);
+    assert_eq!(gold.tell(right).await, Some((Some(1.0), false)));
+    let (details, job): (Value, Option<i64>) = sqlx::query_as("SELECT details, job_id FROM gold_results")
+        .fetch_one(&gold.fleet.database.pool)
+        .await
+        .unwrap();
     assert_eq!(
         details["controls"]["label"]["matched"],
         json!([{"expected": 0, "given": 0, "similarity": 1.0}])
     );
     assert!(job.is_some());
     let deletion = json!({"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 1}], "project": {"id": 5}});
-    assert_eq!(tell(deletion).await, None::<f64>);
-    fleet.tear_down().await;
+    assert_eq!(gold.tell(deletion).await, None);
+    gold.fleet.tear_down().await;
 }
 
 #[tokio::test]
 async fn skipped_gold_is_counted_and_not_scored() {
-    let fleet = Fleet::local().await;
-    let pool = &fleet.database.pool;
-    let (workflow, annotator) = workflow(&fleet, 2).await;
-    let assignment_id = assign(&fleet.deps.queue, workflow, annotator).await.unwrap();
-    fleet.run(InjectGold { assignment_id }).await.unwrap();
-    factory::publish(pool, assignment_id, 5).await;
-    let (place, task): (AssignmentTaskId, i64) = sqlx::query_as(
-        "SELECT id, ls_task_id FROM assignment_tasks WHERE gold_task_id IS NOT NULL ORDER BY id LIMIT 1",
-    )
-    .fetch_one(pool)
-    .await
-    .unwrap();
-    let tell = async |annotation: i64, skipped: bool| {
-        let body = json!({"action": "ANNOTATION_CREATED", "project": {"id": 5}, "task": {"id": task, "data": {}},
-                          "annotation": {"id": annotation, "result": [factory::choice("red")],
-                                         "was_cancelled": skipped, "updated_at": "2026-04-06T12:00:00Z"}});
-        let events = from_webhook(&body).unwrap();
-        ingest(&fleet.deps.queue, annotator, EventSource::Webhook, &events).await.unwrap();
-        assert_eq!(fleet.open_jobs::<ScoreGold>().await, annotation);
-        fleet.run(ScoreGold { assignment_task_id: place }).await.unwrap();
-        let row: (Option<f64>, bool) =
-            sqlx::query_as("SELECT score, skipped FROM gold_results").fetch_one(pool).await.unwrap();
-        row
-    };
-    assert_eq!(tell(1, true).await, (None, true));
+    let gold = Gold::published().await;
+    let mut skip = gold.event("ANNOTATION_CREATED", 1, "red", 0);
+    skip["annotation"]["was_cancelled"] = json!(true);
+    assert_eq!(gold.tell(skip).await, Some((None, true)));
     // Answered after all: it counts as an answer.
-    assert_eq!(tell(2, false).await, (Some(1.0), false));
-    fleet.tear_down().await;
+    let answer = gold.event("ANNOTATION_CREATED", 2, "red", 0);
+    assert_eq!(gold.tell(answer).await, Some((Some(1.0), false)));
+    gold.fleet.tear_down().await;
 }
