@@ -3,10 +3,17 @@
 
 use std::time::Duration;
 
+use labelfleet::{
+    ops::{chaining::go_on, jobs::Reconcile},
+    queue::{Registry, Worker, WorkerOptions},
+};
 use serde_json::{Value, json};
-use sqlx::PgPool;
 
-use crate::support::{self, api::Api, database::Database, factory};
+use crate::support::{
+    self, factory,
+    review::{Chain, reject},
+    simulation::Simulation,
+};
 
 const CHECKS: &str =
     "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
@@ -14,14 +21,14 @@ const CHECKS: &str =
 const DEADLINE: Duration = Duration::from_secs(170);
 
 /// A few rows of each resource, so that ids of 1 are found.
-async fn seed(api: &Api, pool: &PgPool) {
+async fn seed(day: &Simulation) {
+    let (api, pool, queue) = (&day.api, day.pool(), &day.fleet.deps.queue);
     let new = factory::Workflow { batch: 2, gold_rate: 0.5, ..factory::Workflow::new(pool).await };
     let workflow = new.create(pool).await;
     factory::tasks(pool, workflow, 8).await;
     factory::gold(pool, new.config, "red").await;
-    let annotator = factory::annotator(pool, new.role).await;
-    let queue = labelfleet::queue::Client::new(pool.clone());
-    labelfleet::ops::assign::assign(&queue, workflow, annotator).await.unwrap();
+    let (annotator, _) = day.annotator(new.role).await;
+    labelfleet::ops::assign::assign(queue, workflow, annotator).await.unwrap();
     api.create_annotator("Bob").await;
     api.create_role("reviewer").await;
     let user = json!({ "email": "v@fleet.local", "role": "viewer", "password": "correct horse" });
@@ -32,14 +39,38 @@ async fn seed(api: &Api, pool: &PgPool) {
     sqlx::query(event).bind(annotator).execute(pool).await.unwrap();
     let event = "INSERT INTO container_events (annotator_id, event_type) VALUES ($1, 'started')";
     sqlx::query(event).bind(annotator).execute(pool).await.unwrap();
+    let chain = Chain::new(&day.fleet.database, 1, json!({})).await;
+    let batch = chain.hand_out(chain.label, chain.ann).await;
+    chain.label_all(batch, chain.ann, "red").await;
+    let mut tx = queue.begin().await.unwrap();
+    go_on(&mut tx, batch).await.unwrap();
+    tx.commit().await.unwrap();
+    let review = chain.hand_out(chain.review, chain.reviewer).await;
+    chain.decide(review, 1, "ANNOTATION_CREATED", 1, &reject("too loose")).await;
+    assert_eq!(chain.rejection().await["id"], 1);
+}
+
+/// One that reconciles and does nothing else, so that what is started here stays as it was asked for.
+async fn worker(day: &Simulation) -> Worker {
+    let options = WorkerOptions {
+        database: day.fleet.database.url.parse().unwrap(),
+        redis_url: support::redis_url(),
+        redis_prefix: day.fleet.settings["REDIS_PREFIX"].clone(),
+        lease: Duration::from_secs(15),
+        drain: Duration::from_secs(20),
+        concurrency: 1,
+    };
+    let jobs = Registry::new().register::<Reconcile>();
+    Worker::start(options, jobs, day.fleet.deps.clone()).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn schemathesis_finds_nothing_that_the_document_does_not_tell() {
     let python = support::server("TEST_PYTHON");
-    let database = Database::create().await;
-    let api = Api::start(&database).await;
-    seed(&api, &database.pool).await;
+    let day = Simulation::start().await;
+    let api = &day.api;
+    seed(&day).await;
+    let worker = worker(&day).await;
     let key = api.post("/api/keys", json!({ "name": "schemathesis", "scopes": ["admin"] })).await.expect(201);
     let key = key["key"].as_str().unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -53,13 +84,15 @@ async fn schemathesis_finds_nothing_that_the_document_does_not_tell() {
         .args(["--seed", "1", "--max-examples", "4", "--request-timeout", "60"])
         .args(["--phases", "examples,coverage,fuzzing", "--workers", "2", "--continue-on-failure"])
         .args(["--checks", CHECKS])
-        // It waits for a worker, and none runs here: 503 is its answer, as documented.
-        .args(["--exclude-path", "/api/reconcile"])
         .args(["--no-shrink", "--no-color", "--warnings", "off"]);
     let output = tokio::time::timeout(DEADLINE, command.output()).await.expect("it ends").unwrap();
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{report}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(report.contains("Fuzzing"), "{report}");
+    let reconciled = "SELECT count(*) FROM jobs WHERE kind = 'reconcile' AND state = 'completed'";
+    let reconciled: i64 = sqlx::query_scalar(reconciled).fetch_one(day.pool()).await.unwrap();
+    assert!(reconciled > 0, "{report}");
+    worker.drain().await;
     // Its keys were revoked, perhaps, but nobody was locked out.
     let admins: Value = api.get("/api/users?limit=500").await.expect(200)["data"].clone();
     assert!(admins.as_array().unwrap().iter().any(|user| user["role"] == "admin"), "{admins}");

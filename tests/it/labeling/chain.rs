@@ -11,7 +11,7 @@ use std::{
 use axum::http::Method;
 use futures::TryStreamExt;
 use labelfleet::{
-    domain::{AnnotatorId, AnnotatorStatus, AssignmentId, event::token_in},
+    domain::{AnnotatorId, AnnotatorStatus, AssignmentId, WorkflowId, event::token_in},
     http::AppState,
     ops::{
         assign::assign,
@@ -20,13 +20,16 @@ use labelfleet::{
     queue::JobError,
 };
 use labelfleet_jobs::label_studio::{Client, NewAnnotation, NewProject, Task};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Notify};
 
+use super::review::settle;
 use crate::support::{
+    api::SECRET_KEY,
     factory,
     fleet::Fleet,
     proxy::{Fault, Proxy},
+    review::{Chain, accept, reject},
     storage::Storage,
 };
 
@@ -150,6 +153,69 @@ async fn what_dropped_webhooks_would_have_told_is_found() {
         serde_json::from_slice(&storage.get(export["key"].as_str().unwrap()).await).unwrap();
     assert_eq!(exported.len(), 10);
     assert!(exported.iter().all(|task| task["annotations"].as_array().is_some_and(|all| all.len() == 1)));
+    server.abort();
+    fleet.tear_down().await;
+}
+
+/// A batch of this workflow in the annotator's Label Studio: its tasks.
+async fn published(fleet: &Fleet, workflow: WorkflowId, annotator: AnnotatorId) -> Vec<Task> {
+    let assignment_id = assign(&fleet.deps.queue, workflow, annotator).await.unwrap();
+    fleet.run(InjectGold { assignment_id }).await.unwrap();
+    fleet.run(PublishAssignment { assignment_id }).await.unwrap();
+    tasks(&client(fleet, annotator).await, assignment_id).await
+}
+
+/// Somebody who has their Label Studio for themselves labels, reviews, and does again what they rejected.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_rejected_by_a_review_comes_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let settings = [("PUBLIC_URL".to_owned(), url), ("SECRET_KEY".to_owned(), SECRET_KEY.to_owned())];
+    let fleet = Fleet::with(settings).await;
+    let state = AppState::new(fleet.deps.config.clone(), fleet.deps.queue.clone());
+    let server = tokio::spawn(labelfleet::http::serve(listener, state, std::future::pending()));
+    let back = json!({ "rejectionMode": "route_to_workflow", "rejectionRouteWorkflowIndex": 0 });
+    let chain = Chain::new(&fleet.database, 2, back).await;
+    for sql in [
+        "UPDATE annotators SET status = 'stopped'",
+        "UPDATE workflows SET role_id = (SELECT min(id) FROM roles)",
+    ] {
+        sqlx::query(sql).execute(&chain.pool).await.unwrap();
+    }
+    let annotator = active_annotator(&fleet, chain.labelers).await;
+    let client = client(&fleet, annotator).await;
+    let says = async |task: &Task, result: Value| {
+        let result = result.as_array().unwrap().clone();
+        let annotation = NewAnnotation { result, was_cancelled: false, lead_time: Some(1.0) };
+        client.create_annotation(task.id, &annotation).await.unwrap();
+    };
+
+    for task in published(&fleet, chain.label, annotator).await {
+        says(&task, json!([factory::choice("red")])).await;
+    }
+    settle(&fleet).await;
+    let review = published(&fleet, chain.review, annotator).await;
+    assert_eq!(review.len(), 2);
+    says(&review[0], accept()).await;
+    says(&review[1], reject("too loose")).await;
+    settle(&fleet).await;
+    let rejection = chain.rejection().await;
+    assert_eq!((&rejection["status"], &rejection["reason"]), (&json!("routed"), &json!("too loose")));
+
+    let rework = published(&fleet, chain.label, annotator).await;
+    assert_eq!(rework.len(), 1);
+    assert_eq!(rework[0].data["rejection_reason"], "too loose");
+    says(&rework[0], json!([factory::choice("green")])).await;
+    settle(&fleet).await;
+    let again = published(&fleet, chain.review, annotator).await;
+    assert_eq!(again.len(), 1);
+    says(&again[0], accept()).await;
+    settle(&fleet).await;
+    let last = chain.tasks(chain.last).await;
+    let last: Vec<_> =
+        last.iter().map(|(image, status, iteration)| (image.as_str(), status.as_str(), *iteration)).collect();
+    assert_eq!(last, [("00000.png", "available", 0), ("00001.png", "available", 1)]);
+    assert_eq!(chain.counters(annotator).await, (3, 1));
     server.abort();
     fleet.tear_down().await;
 }
