@@ -3,7 +3,7 @@
 //! Either way the open tasks go back to the pool at once, and a job closes the project: it takes in what Label Studio
 //! holds and removes it.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use super::{
     Error, Result, ingest,
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     domain::{AnnotatorId, AssignmentId, AssignmentStatus, JobRef, settings::IDLE_HOURS},
     lock::{Key, lock_all_in},
-    queue::{self, Tx},
+    queue::{self, JobArgs, Tx},
     store::{assignment_views, closing, settings},
 };
 
@@ -64,13 +64,11 @@ pub async fn reclaim(
     Ok(Some(status))
 }
 
-/// Enqueues the closing of projects that outlived their batches; returns of which.
+/// Enqueues the closing of projects that outlived their batches; returns of which it was not asked for before.
 pub async fn close_what_is_over(tx: &mut Tx, annotator: AnnotatorId) -> Result<Vec<AssignmentId>> {
-    let mut enqueued = Vec::new();
-    for assignment_id in closing::to_close(tx, annotator).await? {
-        if tx.enqueue(&CloseProject { assignment_id }).await?.is_new {
-            enqueued.push(assignment_id);
-        }
-    }
-    Ok(enqueued)
+    let over = closing::to_close(tx, annotator).await?;
+    let jobs: Vec<_> = over.into_iter().map(|assignment_id| CloseProject { assignment_id }).collect();
+    let new: HashSet<_> = tx.enqueue_many(&jobs).await?.into_iter().map(|job| job.unique_key).collect();
+    let asked_now = jobs.into_iter().filter(|job| new.contains(&job.unique_key()));
+    Ok(asked_now.map(|job| job.assignment_id).collect())
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     domain::{
-        AnnotatorId, AssignmentId, AssignmentTaskState, EventSource, Secrets,
+        AnnotatorId, AssignmentId, AssignmentTaskId, AssignmentTaskState, EventSource, Secrets,
         event::{Annotation, AnnotationEvent, from_webhook},
         review,
     },
@@ -91,39 +91,52 @@ async fn take_in(
     let mut recorded = Vec::with_capacity(events.len());
     let (mut batches, mut was_away) = (BTreeMap::new(), false);
     let (mut gold, mut reviewed) = (BTreeSet::new(), BTreeSet::new());
-    for event in events {
-        let kept = annotations::keep(tx, &lock, annotator, source, event).await?;
-        was_away |= kept.was_away;
-        outcomes.push(match (kept.is_new, kept.task) {
-            (false, _) => Ingested::Duplicate,
-            (true, None) => Ingested::Unassigned,
-            (true, Some(_)) => Ingested::Recorded,
-        });
-        let Some(task) = kept.task.filter(|_| kept.is_new) else { continue };
-        recorded.push(event);
-        if event.annotation.is_none() {
-            annotations::mark_deleted(tx, annotator, event.annotation_id).await?;
+    for events in portions(events) {
+        let kept = annotations::keep(tx, &lock, annotator, source, events).await?;
+        let (mut deleted, mut spoken_of) = (Vec::new(), BTreeMap::new());
+        for (event, kept) in events.iter().zip(kept) {
+            was_away |= kept.was_away;
+            outcomes.push(match (kept.is_new, kept.task) {
+                (false, _) => Ingested::Duplicate,
+                (true, None) => Ingested::Unassigned,
+                (true, Some(_)) => Ingested::Recorded,
+            });
+            let Some(task) = kept.task.filter(|_| kept.is_new) else { continue };
+            recorded.push(event);
+            let speaks = |annotation: &Annotation| review::is_told_by(&annotation.payload["result"]);
+            *spoken_of.entry(task).or_default() |= event.annotation.as_ref().is_some_and(speaks);
+            if event.annotation.is_none() {
+                deleted.push(event.annotation_id);
+            }
         }
-        let settled = annotations::settle(tx, task).await?;
-        // An answer that was changed or taken back is scored again too, and a skip is counted.
-        let was_or_is_answered = [settled.before, settled.after]
-            .iter()
-            .any(|state| matches!(state, AssignmentTaskState::Done | AssignmentTaskState::Skipped));
-        if settled.is_gold && was_or_is_answered {
-            gold.insert(task);
+        if spoken_of.is_empty() {
+            continue;
         }
-        let speaks = |annotation: &Annotation| review::is_told_by(&annotation.payload["result"]);
-        if !settled.is_gold && (settled.is_reviewed || event.annotation.as_ref().is_some_and(speaks)) {
-            reviewed.insert(task);
+        if !deleted.is_empty() {
+            annotations::mark_deleted(tx, annotator, &deleted).await?;
         }
-        batches.insert(settled.assignment_id, settled.is_batch_over);
+        let tasks: Vec<AssignmentTaskId> = spoken_of.keys().copied().collect();
+        for settled in annotations::settle(tx, &tasks).await? {
+            // An answer that was changed or taken back is scored again too, and a skip is counted.
+            let was_or_is_answered = [settled.before, settled.after]
+                .iter()
+                .any(|state| matches!(state, AssignmentTaskState::Done | AssignmentTaskState::Skipped));
+            if settled.is_gold && was_or_is_answered {
+                gold.insert(settled.place);
+            }
+            let speaks = spoken_of.get(&settled.place).is_some_and(|speaks| *speaks);
+            if !settled.is_gold && (settled.is_reviewed || speaks) {
+                reviewed.insert(settled.place);
+            }
+            batches.insert(settled.assignment_id, settled.is_batch_over);
+        }
     }
     for place in reviewed {
         reviews::record(tx, place).await?;
     }
-    for assignment_task_id in gold {
-        tx.enqueue(&ScoreGold { assignment_task_id }).await?;
-    }
+    let scores: Vec<_> =
+        gold.into_iter().map(|assignment_task_id| ScoreGold { assignment_task_id }).collect();
+    tx.enqueue_many(&scores).await?;
     for (assignment, _) in batches.into_iter().filter(|(_, is_over)| *is_over) {
         finish(tx, assignment, annotator).await?;
     }
@@ -132,6 +145,20 @@ async fn take_in(
         annotations::note_at_work(tx, annotator).await?;
     }
     Ok(outcomes)
+}
+
+/// The events in their order, in as few parts as have no annotation twice: one, but where a body or a listing tells of
+/// several versions.
+fn portions(events: &[AnnotationEvent]) -> Vec<&[AnnotationEvent]> {
+    let (mut portions, mut start, mut seen) = (Vec::new(), 0, BTreeSet::new());
+    for (place, event) in events.iter().enumerate() {
+        if !seen.insert(event.annotation_id) {
+            portions.extend(events.get(start..place));
+            (start, seen) = (place, BTreeSet::from([event.annotation_id]));
+        }
+    }
+    portions.extend(events.get(start..));
+    portions
 }
 
 /// Once they are committed. An event of a task that is in no batch is seen here, and among the events.

@@ -10,7 +10,7 @@ use utoipa::{
 
 use super::{
     Error, Issue, Result, parse,
-    workflows::{check_references, fill_pool},
+    workflows::{check_references, fill_pools},
 };
 use crate::{
     domain::{chain::circle, check::Checks, fields::WorkflowFields},
@@ -95,19 +95,17 @@ pub async fn create(queue: &queue::Client, list: Vec<BulkWorkflow>) -> Result<Ve
     if !issues.is_empty() {
         return Err(Error::Invalid(issues));
     }
-    // First without the ties among them, then with them: whatever way they point, both ends are there.
-    let mut ids = Vec::with_capacity(count);
-    for entry in &entries {
-        ids.push(workflows::insert(&mut tx, &entry.fields.without_ties()).await?);
-    }
+    // Their ids come first, so that whatever way they point at each other, one statement inserts them.
+    let ids = workflows::new_ids(&mut tx, count).await?;
     let id = |place: Option<usize>| place.and_then(|place| ids.get(place)).copied();
-    for (own, entry) in ids.iter().zip(&mut entries) {
-        entry.fields.previous_workflow_id = entry.fields.previous_workflow_id.or(id(entry.previous));
-        entry.fields.rejection_route_workflow_id =
-            entry.fields.rejection_route_workflow_id.or(id(entry.route));
-        workflows::update(&mut tx, *own, &entry.fields).await?;
-        fill_pool(&mut tx, *own, &entry.fields).await?;
+    for entry in &mut entries {
+        let Entry { fields, previous, route } = entry;
+        fields.previous_workflow_id = fields.previous_workflow_id.or(id(*previous));
+        fields.rejection_route_workflow_id = fields.rejection_route_workflow_id.or(id(*route));
     }
+    let new: Vec<_> = ids.iter().copied().zip(entries.iter().map(|entry| &entry.fields)).collect();
+    workflows::insert(&mut tx, &new).await?;
+    fill_pools(&mut tx, &new).await?;
     let created = workflows::get_many(&mut tx, &ids).await?;
     tx.commit().await?;
     Ok(created)

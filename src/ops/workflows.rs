@@ -29,9 +29,11 @@ pub async fn create(queue: &queue::Client, fields: &WorkflowFields) -> Result<Wo
     if !issues.is_empty() {
         return Err(Error::Invalid(issues));
     }
-    let id = workflows::insert(&mut tx, fields).await?;
-    fill_pool(&mut tx, id, fields).await?;
-    let workflow = workflows::get(&mut tx, id).await?.ok_or(NOT_FOUND)?;
+    let ids = workflows::new_ids(&mut tx, 1).await?;
+    let new: Vec<_> = ids.iter().copied().zip([fields]).collect();
+    workflows::insert(&mut tx, &new).await?;
+    fill_pools(&mut tx, &new).await?;
+    let workflow = workflows::get_many(&mut tx, &ids).await?.pop().ok_or(NOT_FOUND)?;
     tx.commit().await?;
     Ok(workflow)
 }
@@ -123,20 +125,20 @@ pub(super) async fn check_references(tx: &mut Tx, all: &[&WorkflowFields]) -> Re
     Ok(issues)
 }
 
-/// Calls for what comes into a workflow's pool: the work that is done upstream, or else the images of its source.
-pub(super) async fn fill_pool(tx: &mut Tx, id: WorkflowId, fields: &WorkflowFields) -> Result<()> {
-    match fields.previous_workflow_id {
-        None => {
-            tx.enqueue(&SyncSource { workflow_id: id }).await?;
+/// Calls for what comes into workflows' pools: the work that is done upstream, or else the images of their sources.
+pub(super) async fn fill_pools(tx: &mut Tx, all: &[(WorkflowId, &WorkflowFields)]) -> Result<()> {
+    let (mut listed, mut chained) = (Vec::new(), Vec::new());
+    for (id, fields) in all {
+        match fields.previous_workflow_id {
+            None => listed.push(SyncSource { workflow_id: *id }),
+            Some(_) if fields.is_active => chained.push(*id),
+            Some(_) => {}
         }
-        Some(_) if fields.is_active => {
-            let done = chaining::completed_assignments(tx, id).await?;
-            let jobs: Vec<_> =
-                done.into_iter().map(|assignment_id| ChainAssignment { assignment_id }).collect();
-            tx.enqueue_many(&jobs).await?;
-        }
-        Some(_) => {}
     }
+    tx.enqueue_many(&listed).await?;
+    let done = chaining::completed_assignments(tx, &chained).await?;
+    let jobs: Vec<_> = done.into_iter().map(|assignment_id| ChainAssignment { assignment_id }).collect();
+    tx.enqueue_many(&jobs).await?;
     Ok(())
 }
 
@@ -154,7 +156,7 @@ async fn follow_source(tx: &mut Tx, lock: &Held, current: &Workflow, fields: &Wo
     }
     let is_chained = fields.previous_workflow_id.is_some();
     if is_moved || (is_relisted && !is_chained) || (is_resumed && is_chained) {
-        fill_pool(tx, current.id, fields).await?;
+        fill_pools(tx, &[(current.id, fields)]).await?;
     }
     Ok(())
 }

@@ -78,6 +78,13 @@ pub struct Enqueued {
     pub is_new: bool,
 }
 
+/// One of several jobs that were enqueued at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewJob {
+    pub id: JobId,
+    pub unique_key: Option<String>,
+}
+
 impl Tx {
     pub async fn enqueue<J: JobArgs>(&mut self, args: &J) -> sqlx::Result<Enqueued> {
         let enqueued = self.insert(args, None).await?;
@@ -117,9 +124,12 @@ impl Tx {
         self.insert(args, Some(Due::In(delay))).await
     }
 
-    /// Enqueues all of them in one statement. Returns the ids of the new jobs, in no order; those whose unique
-    /// key an open job holds are left out.
-    pub async fn enqueue_many<J: JobArgs>(&mut self, all: &[J]) -> sqlx::Result<Vec<JobId>> {
+    /// Enqueues all of them in one statement. Returns the new jobs, in no order; those whose unique key an open job
+    /// holds are left out.
+    pub async fn enqueue_many<J: JobArgs>(&mut self, all: &[J]) -> sqlx::Result<Vec<NewJob>> {
+        if all.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut rows = all
             .iter()
             .map(|args| Ok((args.unique_key(), encode(args)?)))
@@ -127,14 +137,15 @@ impl Tx {
         // Two callers that insert the same keys in different orders would wait for each other.
         rows.sort_by(|one, other| one.0.cmp(&other.0));
         let (keys, args): (Vec<Option<String>>, Vec<String>) = rows.into_iter().unzip();
-        let ids = sqlx::query_scalar!(
+        let new = sqlx::query_as!(
+            NewJob,
             r#"INSERT INTO jobs (kind, queue, max_attempts, args, unique_key)
                SELECT $1, $2, $3, new.args::jsonb, new.unique_key
                FROM unnest($4::text[], $5::text[]) AS new (args, unique_key)
                ON CONFLICT (kind, unique_key)
                    WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'available', 'running', 'retryable')
                    DO NOTHING
-               RETURNING id AS "id: JobId""#,
+               RETURNING id AS "id: JobId", unique_key"#,
             J::KIND,
             J::QUEUE,
             J::MAX_ATTEMPTS,
@@ -143,8 +154,8 @@ impl Tx {
         )
         .fetch_all(&mut *self.inner)
         .await?;
-        self.enqueued.push((J::QUEUE, ids.clone()));
-        Ok(ids)
+        self.enqueued.push((J::QUEUE, new.iter().map(|job| job.id).collect()));
+        Ok(new)
     }
 
     async fn insert<J: JobArgs>(&mut self, args: &J, due: Option<Due>) -> sqlx::Result<Enqueued> {

@@ -23,7 +23,7 @@ pub mod signals;
 pub mod worker;
 
 pub use admin::{AdminError, Job, JobAttempt, JobFilter, JobState};
-pub use client::{Client, Enqueued, Tx};
+pub use client::{Client, Enqueued, NewJob, Tx};
 pub use dispatch::Dispatcher;
 pub use job::{FinishError, JobArgs, JobContext, JobError, JobId, JobResult, OrDiscard, OrRetry, Run};
 pub use registry::Registry;

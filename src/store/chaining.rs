@@ -56,22 +56,23 @@ pub async fn source_config(db: &mut PgConnection, batch: AssignmentId) -> sqlx::
     .await
 }
 
-/// Completed batches that a workflow goes on with: those of the one before it, and rework that its reviewers called
-/// for.
+/// Completed batches that these workflows go on with: those of the ones before them, and rework that their reviewers
+/// called for.
 pub async fn completed_assignments(
     db: &mut PgConnection,
-    workflow: WorkflowId,
+    workflows: &[WorkflowId],
 ) -> sqlx::Result<Vec<AssignmentId>> {
+    let workflows: Vec<i64> = workflows.iter().map(|id| id.0).collect();
     sqlx::query_scalar!(
         r#"SELECT id AS "id: AssignmentId" FROM assignments
            WHERE status = 'completed'
-             AND (workflow_id = (SELECT previous_workflow_id FROM workflows WHERE id = $1)
+             AND (workflow_id IN (SELECT previous_workflow_id FROM workflows WHERE id = ANY($1))
                   OR id IN (SELECT assignment_id FROM rejections
                             JOIN tasks ON rejection_id = rejections.id
                             JOIN assignment_tasks ON assignment_tasks.task_id = tasks.id
-                            WHERE rejections.workflow_id = $1))
+                            WHERE rejections.workflow_id = ANY($1)))
            ORDER BY id"#,
-        workflow.0
+        &workflows
     )
     .fetch_all(db)
     .await

@@ -150,7 +150,7 @@ pub async fn history(db: &mut PgConnection, id: TaskId) -> sqlx::Result<Vec<Task
         r#"WITH places AS (
                SELECT assignment_tasks.id AS place_id, assignment_id, state, released_at, released_by_job, annotator_id,
                       assignments.created_at, assigned_by_job, published_at, published_by_job, export_key,
-                      exported_at, exported_by_job, assignments.updated_at
+                      exported_at, exported_by_job, reclaimed_at, assignments.updated_at
                FROM assignment_tasks JOIN assignments ON assignments.id = assignment_id
                WHERE task_id = $1
            ), follow_ups AS (
@@ -213,7 +213,8 @@ pub async fn history(db: &mut PgConnection, id: TaskId) -> sqlx::Result<Vec<Task
                FROM places WHERE exported_at IS NOT NULL AND state <> 'released'
                UNION ALL
                SELECT 9, 'released', COALESCE(released_at, updated_at), annotator_id, assignment_id,
-                      released_by_job, NULL, '{}'
+                      -- A batch that is reclaimed is marked with its tasks; whatever else is released, reconciliation found.
+                      released_by_job, CASE WHEN released_at = reclaimed_at THEN 'reclaim_idle' ELSE 'reconcile' END, '{}'
                FROM places WHERE state = 'released'
            )
            SELECT event AS "event!", at AS "at!", annotator_id AS "annotator_id: AnnotatorId",

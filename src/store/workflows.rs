@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::{Value, json};
 use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 
@@ -119,39 +120,61 @@ pub async fn get_locked(db: &mut PgConnection, id: WorkflowId) -> sqlx::Result<O
     get(db, id).await
 }
 
-pub async fn insert(db: &mut PgConnection, fields: &WorkflowFields) -> sqlx::Result<WorkflowId> {
+/// Ids for workflows that are to be inserted, so that they can name each other.
+pub async fn new_ids(db: &mut PgConnection, count: usize) -> sqlx::Result<Vec<WorkflowId>> {
     sqlx::query_scalar!(
-        r#"INSERT INTO workflows
-               (name, role_id, labeling_config_id, previous_workflow_id, s3_source_path, s3_export_path,
-                images_per_project, max_projects, estimated_time_minutes, auto_assign, gold_standard_rate,
-                shuffle_images, is_active, rejection_mode, rejection_archive_bucket,
-                rejection_route_workflow_id, rejection_return_to_original, rejection_flag_annotator,
-                max_rework_iterations, export_formats)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
-           RETURNING id AS "id: WorkflowId""#,
-        fields.name,
-        fields.role_id.map(|id| id.0),
-        fields.labeling_config_id.map(|id| id.0),
-        fields.previous_workflow_id.map(|id| id.0),
-        fields.s3_source_path,
-        fields.s3_export_path,
-        fields.images_per_project,
-        fields.max_projects,
-        fields.estimated_time_minutes,
-        fields.auto_assign,
-        fields.gold_standard_rate,
-        fields.shuffle_images,
-        fields.is_active,
-        fields.rejection_mode.as_str(),
-        fields.rejection_archive_bucket,
-        fields.rejection_route_workflow_id.map(|id| id.0),
-        fields.rejection_return_to_original,
-        fields.rejection_flag_annotator,
-        fields.max_rework_iterations,
-        &fields.export_formats.names()
+        r#"SELECT nextval(pg_get_serial_sequence('workflows', 'id')) AS "id!: WorkflowId"
+           FROM generate_series(1, $1::bigint)"#,
+        i64::try_from(count).unwrap_or(i64::MAX)
     )
-    .fetch_one(db)
+    .fetch_all(db)
     .await
+}
+
+/// Inserts workflows under their [`new_ids`], in one statement.
+pub async fn insert(db: &mut PgConnection, all: &[(WorkflowId, &WorkflowFields)]) -> sqlx::Result<()> {
+    let rows = all.iter().map(|(id, fields)| {
+        json!({
+            "id": id,
+            "name": fields.name,
+            "role_id": fields.role_id,
+            "labeling_config_id": fields.labeling_config_id,
+            "previous_workflow_id": fields.previous_workflow_id,
+            "s3_source_path": fields.s3_source_path,
+            "s3_export_path": fields.s3_export_path,
+            "images_per_project": fields.images_per_project,
+            "max_projects": fields.max_projects,
+            "estimated_time_minutes": fields.estimated_time_minutes,
+            "auto_assign": fields.auto_assign,
+            "gold_standard_rate": fields.gold_standard_rate,
+            "shuffle_images": fields.shuffle_images,
+            "is_active": fields.is_active,
+            "rejection_mode": fields.rejection_mode.as_str(),
+            "rejection_archive_bucket": fields.rejection_archive_bucket,
+            "rejection_route_workflow_id": fields.rejection_route_workflow_id,
+            "rejection_return_to_original": fields.rejection_return_to_original,
+            "rejection_flag_annotator": fields.rejection_flag_annotator,
+            "max_rework_iterations": fields.max_rework_iterations,
+            "export_formats": fields.export_formats.names(),
+        })
+    });
+    sqlx::query!(
+        "INSERT INTO workflows
+             (id, name, role_id, labeling_config_id, previous_workflow_id, s3_source_path, s3_export_path,
+              images_per_project, max_projects, estimated_time_minutes, auto_assign, gold_standard_rate,
+              shuffle_images, is_active, rejection_mode, rejection_archive_bucket, rejection_route_workflow_id,
+              rejection_return_to_original, rejection_flag_annotator, max_rework_iterations, export_formats)
+         OVERRIDING SYSTEM VALUE
+         SELECT id, name, role_id, labeling_config_id, previous_workflow_id, s3_source_path, s3_export_path,
+                images_per_project, max_projects, estimated_time_minutes, auto_assign, gold_standard_rate,
+                shuffle_images, is_active, rejection_mode, rejection_archive_bucket, rejection_route_workflow_id,
+                rejection_return_to_original, rejection_flag_annotator, max_rework_iterations, export_formats
+         FROM jsonb_populate_recordset(NULL::workflows, $1)",
+        Value::Array(rows.collect())
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Writes the fields. A new source path is listed from its start.

@@ -111,17 +111,6 @@ impl WorkflowFields {
         checks.at_least("maxReworkIterations", self.max_rework_iterations, 0);
         checks.done().err().unwrap_or_default()
     }
-
-    /// The same, hanging on no other workflow.
-    #[must_use]
-    pub fn without_ties(&self) -> Self {
-        Self {
-            previous_workflow_id: None,
-            rejection_route_workflow_id: None,
-            rejection_mode: RejectionMode::None,
-            ..self.clone()
-        }
-    }
 }
 
 impl Fields for WorkflowFields {

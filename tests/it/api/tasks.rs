@@ -1,9 +1,12 @@
 //! Tasks: lists, and what became of one.
 
+use std::time::Duration;
+
 use labelfleet::{
-    domain::{AnnotatorId, EventSource, JobRef, WorkflowId, event::from_webhook},
-    ops::{assign::assign_next, ingest::ingest},
+    domain::{AnnotatorId, AssignmentStatus, EventSource, JobRef, WorkflowId, event::from_webhook},
+    ops::{assign::assign_next, assignments, ingest::ingest},
     queue,
+    store::closing,
 };
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
@@ -221,4 +224,49 @@ async fn a_task_tells_its_whole_history() {
     let told = api.get(&format!("/api/tasks/{rework}")).await.expect(200);
     assert_eq!((&told["sourceTask"]["id"], &told["iteration"]), (&json!(task), &json!(1)));
     api.get("/api/tasks/999999").await.expect_error(404);
+}
+
+/// By an operator, because nothing happened in its batch, or because reconciliation found it.
+#[tokio::test]
+async fn who_gave_a_task_back_is_told() {
+    let database = Database::create().await;
+    let api = Api::start(&database).await;
+    let pool = &database.pool;
+    let queue = queue::Client::new(pool.clone());
+    let (workflow, annotator) = ready(pool, 1).await;
+    let task = id(pool, "SELECT id FROM tasks").await;
+
+    let by_hand = assign(&api, workflow, annotator).await;
+    api.delete(&format!("/api/assignments/{by_hand}")).await.expect(200);
+    let idle = assign(&api, workflow, annotator).await;
+    let status = assignments::reclaim(&queue, idle.into(), Duration::ZERO, JobRef(81)).await.unwrap();
+    assert_eq!(status, Some(AssignmentStatus::Cancelled));
+    let stranded = assign(&api, workflow, annotator).await;
+    sqlx::query("UPDATE assignments SET status = 'failed' WHERE id = $1")
+        .bind(stranded)
+        .execute(pool)
+        .await
+        .unwrap();
+    let mut tx = queue.begin().await.unwrap();
+    assert_eq!(closing::release_stranded(&mut tx, stranded.into(), JobRef(82)).await.unwrap(), 1);
+    tx.commit().await.unwrap();
+
+    let told = api.get(&format!("/api/tasks/{task}")).await.expect(200);
+    assert_eq!(told["status"], "available");
+    let history = told["history"].as_array().unwrap().iter();
+    let released: Vec<_> = history
+        .filter(|event| event["event"] == "released")
+        .inspect(|event| assert!(is_time(&event["at"]), "{event}"))
+        .map(|event| json!([event["assignmentId"], event["jobId"], event["jobKind"]]))
+        .collect();
+    let expected =
+        [json!([by_hand, null, null]), json!([idle, 81, "reclaim_idle"]), json!([stranded, 82, "reconcile"])];
+    assert_eq!(released, expected, "{told:#}");
+    let times: Option<i64> = sqlx::query_scalar(
+        "SELECT count(*) FROM assignment_tasks WHERE state = 'released' AND released_at IS NULL",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap();
+    assert_eq!(times, Some(0));
 }

@@ -59,7 +59,9 @@ async fn many_at_once_leave_out_those_that_are_open() {
     let singles = ["a", "b", "a"].map(|key| Single { key: key.into() });
     let mut tx = lab.queue.begin().await.unwrap();
     assert!(tx.enqueue(&singles[1]).await.unwrap().is_new);
-    assert_eq!(tx.enqueue_many(&singles).await.unwrap().len(), 1);
+    let new = tx.enqueue_many(&singles).await.unwrap();
+    assert_eq!(new.iter().map(|job| job.unique_key.as_deref()).collect::<Vec<_>>(), [Some("a")]);
+    assert_eq!(tx.enqueue_many::<Single>(&[]).await.unwrap(), []);
     tx.commit().await.unwrap();
     assert_eq!(lab.scalar("SELECT count(*) FROM jobs").await, 2);
 }

@@ -74,9 +74,9 @@ impl Lab {
 
     pub async fn enqueue_all(&self, probes: &[Probe]) -> Vec<JobId> {
         let mut tx = self.queue.begin().await.unwrap();
-        let ids = tx.enqueue_many(probes).await.unwrap();
+        let new = tx.enqueue_many(probes).await.unwrap();
         tx.commit().await.unwrap();
-        ids
+        new.into_iter().map(|job| job.id).collect()
     }
 
     pub async fn job(&self, id: JobId) -> Job {

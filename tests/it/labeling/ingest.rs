@@ -13,7 +13,7 @@ use sqlx::PgPool;
 
 use crate::support::{database::Database, factory};
 
-/// An annotator with a published batch of three tasks; Label Studio calls them 1001 to 1003.
+/// An annotator with a published batch, of three tasks; Label Studio calls them 1001 and so on.
 struct Batch {
     database: Database,
     queue: queue::Client,
@@ -23,11 +23,15 @@ struct Batch {
 
 impl Batch {
     async fn published() -> Self {
+        Self::of(3).await
+    }
+
+    async fn of(tasks: i32) -> Self {
         let database = Database::create().await;
         let pool = &database.pool;
-        let workflow = factory::Workflow { batch: 3, ..factory::Workflow::new(pool).await };
+        let workflow = factory::Workflow { batch: tasks, ..factory::Workflow::new(pool).await };
         let id = workflow.create(pool).await;
-        factory::tasks(pool, id, 3).await;
+        factory::tasks(pool, id, tasks).await;
         let annotator = factory::annotator(pool, workflow.role).await;
         let queue = queue::Client::new(pool.clone());
         let assignment = assign(&queue, id, annotator).await.unwrap();
@@ -215,4 +219,53 @@ async fn a_late_update_calls_for_another_export() {
     batch.tell(&annotated("ANNOTATION_UPDATED", 1001, 1001, 40)).await;
     assert_eq!(jobs(pool, "export_assignment").await, 2);
     assert_eq!(jobs(pool, "assign_batch").await, 1);
+}
+
+/// A whole project's annotations, created in one body and deleted in one, with some that are not ours and some told
+/// twice; one of them is a second answer to a task, which stands.
+#[tokio::test]
+async fn thousands_in_one_body_are_settled_each() {
+    const TASKS: i64 = 2_500;
+    let batch = Batch::of(TASKS as i32).await;
+    let pool = &batch.database.pool;
+    let one = |task: i64| created(task, task);
+    let ids = || 1001..1001 + TASKS;
+    let body = json!({
+        "action": "ANNOTATIONS_CREATED", "project": {"id": 5},
+        "annotation": ids().map(|id| one(id)["annotation"].take()).collect::<Vec<_>>(),
+        "task": ids().map(|id| one(id)["task"].take()).collect::<Vec<_>>(),
+    });
+    assert_eq!(batch.tell(&body).await, vec![Ingested::Recorded; TASKS as usize]);
+    assert_eq!(batch.progress().await, ("completed".into(), TASKS as i32));
+    batch.tell(&created(9, 1002)).await;
+
+    let unknown = 50_001..=50_020;
+    let told: Vec<_> = ids().chain(unknown).chain(1001..=1010).map(|id| json!({"id": id})).collect();
+    let outcomes = batch
+        .tell(&json!({"action": "ANNOTATIONS_DELETED", "annotations": told, "project": {"id": 5}}))
+        .await;
+    let count = |wanted| outcomes.iter().filter(|outcome| **outcome == wanted).count();
+    let counts = [Ingested::Recorded, Ingested::Unassigned, Ingested::Duplicate].map(count);
+    assert_eq!(counts, [TASKS as usize, 20, 10]);
+    assert!(outcomes[TASKS as usize + 20..].iter().all(|outcome| *outcome == Ingested::Duplicate));
+
+    assert_eq!(batch.progress().await, ("in_progress".into(), 1));
+    let mut expected = vec!["open"; TASKS as usize];
+    expected[1] = "done";
+    assert_eq!(batch.states().await, expected);
+    let pool_rows: Vec<(String, i64)> =
+        sqlx::query_as("SELECT status, count(*) FROM tasks GROUP BY status ORDER BY status")
+            .fetch_all(pool)
+            .await
+            .unwrap();
+    assert_eq!(pool_rows, [("assigned".into(), TASKS - 1), ("completed".into(), 1)]);
+    let standing: Vec<i64> =
+        sqlx::query_scalar("SELECT ls_annotation_id FROM annotations WHERE deleted_at IS NULL")
+            .fetch_all(pool)
+            .await
+            .unwrap();
+    assert_eq!(standing, [9]);
+    let events: i64 =
+        sqlx::query_scalar("SELECT sum(events)::bigint FROM event_totals").fetch_one(pool).await.unwrap();
+    assert_eq!(events, 2 * TASKS + 21);
 }
