@@ -1,26 +1,18 @@
 //! `labelfleet jobs`: background jobs for people (tables) and for scripts (`--json`).
 
-use anyhow::Context;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use clap::Subcommand;
-use labelfleet::{
-    config::Secret,
-    queue::{
-        self, JobId,
-        admin::{self, Job, JobAttempt, JobFilter, JobState},
-    },
+use labelfleet::queue::{
+    self, JobId,
+    admin::{self, Job, JobAttempt, JobFilter, JobState},
 };
-use serde::Serialize;
-use serde_json::json;
+
+use super::{Showing, json, time};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The database that holds the jobs.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
-    database_url: Option<Secret>,
-    /// Print JSON.
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    showing: Showing,
     #[command(subcommand)]
     command: Command,
 }
@@ -52,38 +44,34 @@ enum Command {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let url = args.database_url.context("DATABASE_URL is not set")?;
-    let pool = super::pool(url.expose(), 1).context("DATABASE_URL")?;
+    let pool = args.showing.pool()?;
+    let as_json = args.showing.json;
     let text = match args.command {
         Command::List { state, kind, queue, before, limit } => {
             let filter = JobFilter { state, kind, queue, before: before.map(JobId) };
             let jobs = admin::list(&pool, &filter, limit).await?;
-            if args.json { json(&jobs)? } else { table(&jobs) }
+            if as_json { json(&jobs)? } else { table(&jobs) }
         }
         Command::Show { id } => {
             let job = admin::get(&pool, JobId(id)).await?;
             let attempts = admin::attempts(&pool, JobId(id)).await?;
-            if args.json {
-                json(&json!({ "job": job, "attempts": attempts }))?
+            if as_json {
+                json(&serde_json::json!({ "job": job, "attempts": attempts }))?
             } else {
                 detail(&job, &attempts)
             }
         }
         Command::Retry { id } => {
             // Without a dispatcher: a worker finds the job in Postgres within seconds.
-            changed(&admin::retry(&queue::Client::new(pool), JobId(id)).await?, args.json)?
+            changed(&admin::retry(&queue::Client::new(pool), JobId(id)).await?, as_json)?
         }
-        Command::Cancel { id } => changed(&admin::cancel(&pool, JobId(id)).await?, args.json)?,
+        Command::Cancel { id } => changed(&admin::cancel(&pool, JobId(id)).await?, as_json)?,
     };
     Ok(super::print(&text)?)
 }
 
 fn changed(job: &Job, as_json: bool) -> anyhow::Result<String> {
     if as_json { json(job) } else { Ok(format!("job {} is {}\n", job.id, job.state)) }
-}
-
-fn json(value: &impl Serialize) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
 fn table(jobs: &[Job]) -> String {
@@ -134,8 +122,4 @@ fn detail(job: &Job, attempts: &[JobAttempt]) -> String {
         lines.extend(error.map(|line| format!("    {line}")));
     }
     lines.join("\n") + "\n"
-}
-
-fn time(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -1,11 +1,9 @@
 //! `labelfleet keys`: API keys for people (tables) and for scripts (`--json`). Whoever reaches the database may
 //! make keys: so the first one of a new fleet needs no login.
 
-use anyhow::Context;
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::Subcommand;
 use labelfleet::{
-    config::Secret,
     domain::{ApiKeyId, Scope, fields::ApiKeyFields},
     ops, queue,
     store::{
@@ -13,16 +11,13 @@ use labelfleet::{
         api_keys::{self, ApiKeyRow},
     },
 };
-use serde_json::json;
+
+use super::{Showing, json, time};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The database that holds the keys.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
-    database_url: Option<Secret>,
-    /// Print JSON.
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    showing: Showing,
     #[command(subcommand)]
     command: Command,
 }
@@ -53,17 +48,17 @@ enum Command {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let url = args.database_url.context("DATABASE_URL is not set")?;
-    let queue = queue::Client::new(super::pool(url.expose(), 1).context("DATABASE_URL")?);
+    let queue = queue::Client::new(args.showing.pool()?);
+    let as_json = args.showing.json;
     let text = match args.command {
         Command::Create { name, scopes, expires_in_days } => {
             let expires_at = expires_in_days.map(|days| Utc::now() + TimeDelta::days(days.into()));
             let fields = ApiKeyFields { name, scopes, expires_at };
             let (key, row) = ops::api_keys::create(&queue, &fields, "command line").await?;
-            if args.json {
+            if as_json {
                 let mut created = serde_json::to_value(&row)?;
-                created["key"] = json!(key.expose());
-                pretty(&created)?
+                created["key"] = key.expose().into();
+                json(&created)?
             } else {
                 format!("{}\n\nkey {} is shown this once: keep it now\n", key.expose(), row.id)
             }
@@ -71,18 +66,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Command::List { limit, offset } => {
             let mut db = queue.pool().acquire().await?;
             let keys = api_keys::list(&mut db, Page { limit, offset }).await?.rows;
-            if args.json { pretty(&json!(keys))? } else { table(&keys, Utc::now()) }
+            if as_json { json(&keys)? } else { table(&keys, Utc::now()) }
         }
         Command::Revoke { id } => {
             ops::api_keys::revoke(&queue, ApiKeyId(id)).await?;
-            if args.json { pretty(&json!({ "success": true }))? } else { format!("key {id} is revoked\n") }
+            if as_json {
+                json(&serde_json::json!({ "success": true }))?
+            } else {
+                format!("key {id} is revoked\n")
+            }
         }
     };
     Ok(super::print(&text)?)
-}
-
-fn pretty(value: &serde_json::Value) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
 fn table(keys: &[ApiKeyRow], now: DateTime<Utc>) -> String {
@@ -110,8 +105,4 @@ fn table(keys: &[ApiKeyRow], now: DateTime<Utc>) -> String {
         ]);
     }
     text
-}
-
-fn time(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

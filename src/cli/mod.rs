@@ -13,11 +13,14 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context;
+use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Parser, Subcommand};
 use labelfleet::{
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Secret},
     telemetry, up,
 };
+use serde::Serialize;
 use sqlx::{Connection, PgPool, postgres::PgPoolOptions};
 
 /// A fleet of Label Studio instances, one per annotator, and the operation around it.
@@ -89,6 +92,32 @@ fn pool(url: &str, connections: u32) -> sqlx::Result<PgPool> {
             Box::pin(async move { Ok(meta.idle_for < PAUSE || connection.ping().await.is_ok()) })
         })
         .connect_lazy(url)
+}
+
+/// What commands take that show what is in the database.
+#[derive(Debug, clap::Args)]
+struct Showing {
+    /// The fleet's database.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
+    database_url: Option<Secret>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Showing {
+    fn pool(&self) -> anyhow::Result<PgPool> {
+        let url = self.database_url.as_ref().context("DATABASE_URL is not set")?;
+        pool(url.expose(), 1).context("DATABASE_URL")
+    }
+}
+
+fn json(value: &impl Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// Prints to stdout; a reader that has seen enough (`| head`) is no error.
