@@ -127,6 +127,16 @@ pub async fn unexported(db: &mut PgConnection) -> sqlx::Result<Vec<AssignmentId>
     .await
 }
 
+pub async fn is_unexported(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM assignments WHERE id = $1 AND status = 'completed'
+                          AND (exported_at IS NULL OR exported_at < updated_at)) AS "is_unexported!""#,
+        id.0
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Active annotators without a batch in hand.
 pub async fn without_work(db: &mut PgConnection) -> sqlx::Result<Vec<AnnotatorId>> {
     sqlx::query_scalar!(

@@ -11,7 +11,7 @@ use std::{
 };
 
 use labelfleet::{
-    domain::{AnnotatorId, AnnotatorStatus, AssignmentId, JobRef, RoleId, WorkflowId},
+    domain::{AnnotatorId, AssignmentId, JobRef, RoleId, WorkflowId},
     ops::assignments,
     queue::{Worker, WorkerOptions},
 };
@@ -37,13 +37,18 @@ const BATCHES: i32 = INSTANCES as i32 * BATCHES_EACH;
 const BATCH: i32 = 3;
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// One hundred, fifty of them with an instance.
+/// One hundred in one call, fifty of them with an instance.
 async fn annotators(day: &Simulation, role: RoleId) -> Vec<(AnnotatorId, Arc<LabelStudio>)> {
+    let all: Vec<Value> = (0..2 * INSTANCES)
+        .map(|n| json!({ "name": "Ann", "email": format!("ann{n}@example.com"), "roleId": role }))
+        .collect();
+    let created = day.api.post("/api/annotators/bulk", json!({ "annotators": all })).await.expect(201);
     let mut active = Vec::new();
-    for _ in 0..INSTANCES {
-        active.push(day.annotator(role).await);
-        day.fleet.annotator(AnnotatorStatus::Created).await;
+    for made in created["annotators"].as_array().unwrap().iter().step_by(2) {
+        let id = AnnotatorId(made["id"].as_i64().unwrap());
+        active.push((id, day.simulator.activate(day.pool(), id).await));
     }
+    assert_eq!(active.len(), INSTANCES);
     active
 }
 
@@ -187,6 +192,26 @@ async fn compare(day: &Simulation, annotator: AnnotatorId, studio: &LabelStudio)
     assert_eq!(held, annotations.into_iter().collect::<Vec<_>>(), "annotator {annotator}");
 }
 
+/// A batch is exported when it is complete, and again only after something of it changed.
+async fn exported_once_a_change(day: &Simulation) {
+    let exports: Vec<(AssignmentId, i64, i64)> = sqlx::query_as(
+        "SELECT id,
+                (SELECT count(*) FROM jobs WHERE kind = 'export_assignment' AND args ->> 'assignment_id' = batch.id::text
+                     AND jsonb_typeof(result) = 'object' AND finalized_at > completed_at),
+                (SELECT count(*) FROM annotation_events JOIN assignment_tasks ON assignment_tasks.id = assignment_task_id
+                     WHERE assignment_id = batch.id AND received_at > completed_at)
+                    + (SELECT count(*) FROM gold_results WHERE assignment_id = batch.id AND evaluated_at > completed_at)
+         FROM assignments AS batch WHERE status = 'completed'",
+    )
+    .fetch_all(day.pool())
+    .await
+    .unwrap();
+    for (batch, exported, changes) in &exports {
+        assert!((1..=1 + changes).contains(exported), "{batch}: exported {exported} times, changed {changes} times");
+    }
+    assert!(exports.iter().any(|(_, _, changes)| *changes == 0), "all were changed once complete");
+}
+
 async fn count(day: &Simulation, what: &'static str) -> i64 {
     sqlx::query_scalar(what).fetch_one(day.pool()).await.unwrap()
 }
@@ -276,6 +301,7 @@ async fn a_day_of_fifty_annotators_in_seconds() {
     for key in exports {
         assert!(day.storage.path(&key).exists(), "{key}");
     }
+    exported_once_a_change(&day).await;
     for ended in [
         "SELECT count(*) FROM assignments WHERE status = 'cancelled' AND reclaimed_at IS NULL",
         "SELECT count(*) FROM assignments WHERE reclaimed_at IS NOT NULL",

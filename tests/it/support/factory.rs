@@ -99,23 +99,35 @@ pub fn choice(label: &str) -> Value {
 
 /// Active, at an address where nobody answers.
 pub async fn annotator(pool: &PgPool, role: RoleId) -> AnnotatorId {
-    annotator_at(pool, role, 1, "token").await
+    let id = idle_annotator(pool, role).await;
+    activate(pool, id, 1, "token").await;
+    id
 }
 
-/// Active, with their Label Studio at this port of this machine.
-pub async fn annotator_at(pool: &PgPool, role: RoleId, port: u16, token: &str) -> AnnotatorId {
-    let insert =
-        "INSERT INTO annotators (name, email, role_id, status, container_id, container_ip, container_port,
-                      subdomain, api_token)
-                  VALUES ('Ann', $1, $2, 'active', 'test', '127.0.0.1', $3, $1, $4) RETURNING id";
-    let id = sqlx::query_scalar(insert)
-        .bind(format!("{}@example.com", Uuid::new_v4()))
-        .bind(role)
-        .bind(i32::from(port))
-        .bind(token)
-        .fetch_one(pool)
-        .await;
+/// Without an instance.
+pub async fn idle_annotator(pool: &PgPool, role: RoleId) -> AnnotatorId {
+    let id = sqlx::query_scalar(
+        "INSERT INTO annotators (name, email, role_id, subdomain) VALUES ('Ann', $1, $2, $1) RETURNING id",
+    )
+    .bind(format!("{}@example.com", Uuid::new_v4()))
+    .bind(role)
+    .fetch_one(pool)
+    .await;
     AnnotatorId(id.unwrap())
+}
+
+/// Makes them active, with their Label Studio at this port of this machine.
+pub async fn activate(pool: &PgPool, id: AnnotatorId, port: u16, token: &str) {
+    sqlx::query(
+        "UPDATE annotators SET status = 'active', container_id = 'test', container_ip = '127.0.0.1',
+             container_port = $2, api_token = $3 WHERE id = $1",
+    )
+    .bind(id)
+    .bind(i32::from(port))
+    .bind(token)
+    .execute(pool)
+    .await
+    .unwrap();
 }
 
 /// Takes an assignment past its publishing, as if Label Studio called its tasks 1001, 1002 … by position.

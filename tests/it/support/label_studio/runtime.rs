@@ -22,10 +22,16 @@ pub struct Simulator {
 impl Simulator {
     /// An active annotator whose instance serves.
     pub async fn annotator(&self, pool: &PgPool, role: RoleId) -> (AnnotatorId, Arc<LabelStudio>) {
+        let id = factory::idle_annotator(pool, role).await;
+        (id, self.activate(pool, id).await)
+    }
+
+    /// Gives an annotator an instance that serves.
+    pub async fn activate(&self, pool: &PgPool, id: AnnotatorId) -> Arc<LabelStudio> {
         let studio = Arc::new(LabelStudio::start(uuid::Uuid::new_v4().simple().to_string()).await);
-        let id = factory::annotator_at(pool, role, studio.port, &studio.token).await;
+        factory::activate(pool, id, studio.port, &studio.token).await;
         self.put(id, studio.clone());
-        (id, studio)
+        studio
     }
 
     /// An instance that carries this annotator's name.
