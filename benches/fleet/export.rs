@@ -101,6 +101,8 @@ async fn completed(pool: &PgPool) -> anyhow::Result<AssignmentId> {
     .bind(serde_json::from_str::<Value>(region)?)
     .execute(pool)
     .await?;
+    sqlx::query("UPDATE assignment_tasks SET state = 'done', done_at = now()").execute(pool).await?;
+    sqlx::query("UPDATE tasks SET status = 'completed'").execute(pool).await?;
     let assignment = sqlx::query_scalar(
         "UPDATE assignments SET status = 'completed', completed_at = now(), done_count = task_count RETURNING id",
     )
