@@ -207,7 +207,10 @@ async fn exported_once_a_change(day: &Simulation) {
     .await
     .unwrap();
     for (batch, exported, changes) in &exports {
-        assert!((1..=1 + changes).contains(exported), "{batch}: exported {exported} times, changed {changes} times");
+        assert!(
+            (1..=1 + changes).contains(exported),
+            "{batch}: exported {exported} times, changed {changes} times"
+        );
     }
     assert!(exports.iter().any(|(_, _, changes)| *changes == 0), "all were changed once complete");
 }
