@@ -98,13 +98,8 @@ pub async fn list(db: &mut PgConnection, filter: Filter, page: Page) -> sqlx::Re
     )
     .fetch_one(&mut *db)
     .await?;
-    let rows = sqlx::query_as!(
-        Task,
-        r#"SELECT tasks.id AS "id: TaskId", uid, tasks.workflow_id AS "workflow_id: WorkflowId", origin, image_key,
-                  tasks.status AS "status: TaskStatus", iteration, source_task_id AS "source_task_id: TaskId",
-                  assignments.id AS "assignment_id?: AssignmentId", annotator_id AS "annotator_id?: AnnotatorId",
-                  tasks.created_at, tasks.updated_at
-           FROM tasks
+    let ids = sqlx::query_scalar!(
+        r#"SELECT tasks.id FROM tasks
            LEFT JOIN assignment_tasks ON task_id = tasks.id AND state <> 'released'
            LEFT JOIN assignments ON assignments.id = assignment_id
            WHERE ($1::bigint IS NULL OR tasks.workflow_id = $1) AND ($2::text IS NULL OR tasks.status = $2)
@@ -117,26 +112,39 @@ pub async fn list(db: &mut PgConnection, filter: Filter, page: Page) -> sqlx::Re
         page.limit,
         page.offset
     )
-    .fetch_all(db)
+    .fetch_all(&mut *db)
     .await?;
-    Ok(Slice { rows, total })
+    Ok(Slice { rows: select(db, &ids).await?, total })
 }
 
 /// The task, the one it goes on with, and those that go on with it: the task first, the others by id.
 pub async fn family(db: &mut PgConnection, id: TaskId) -> sqlx::Result<Vec<Task>> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM tasks
+         WHERE id IN (SELECT $1 UNION SELECT source_task_id FROM tasks WHERE id = $1
+                      UNION SELECT id FROM tasks WHERE source_task_id = $1)
+         ORDER BY id <> $1, id",
+        id.0
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    select(db, &ids).await
+}
+
+/// These tasks, in this order.
+async fn select(db: &mut PgConnection, ids: &[i64]) -> sqlx::Result<Vec<Task>> {
     sqlx::query_as!(
         Task,
         r#"SELECT tasks.id AS "id: TaskId", uid, tasks.workflow_id AS "workflow_id: WorkflowId", origin, image_key,
                   tasks.status AS "status: TaskStatus", iteration, source_task_id AS "source_task_id: TaskId",
                   assignments.id AS "assignment_id?: AssignmentId", annotator_id AS "annotator_id?: AnnotatorId",
                   tasks.created_at, tasks.updated_at
-           FROM tasks
+           FROM unnest($1::bigint[]) WITH ORDINALITY AS wanted (id, place)
+           JOIN tasks ON tasks.id = wanted.id
            LEFT JOIN assignment_tasks ON task_id = tasks.id AND state <> 'released'
            LEFT JOIN assignments ON assignments.id = assignment_id
-           WHERE tasks.id IN (SELECT $1 UNION SELECT source_task_id FROM tasks WHERE id = $1
-                              UNION SELECT id FROM tasks WHERE source_task_id = $1)
-           ORDER BY tasks.id <> $1, tasks.id"#,
-        id.0
+           ORDER BY place"#,
+        ids
     )
     .fetch_all(db)
     .await
