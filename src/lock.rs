@@ -39,6 +39,8 @@ pub enum Key {
     Events(i64),
     /// Which workflow comes after which: two changes at once could close a circle that neither sees.
     Chains,
+    /// Starting jobs of a concurrency key, by the key's hash.
+    Start(i64),
 }
 
 impl Key {
@@ -59,6 +61,7 @@ impl Key {
             Self::Migrations => (11, 0),
             Self::Events(annotator) => (12, annotator),
             Self::Chains => (13, 0),
+            Self::Start(hash) => (14, hash),
         };
         // "LF" in the high half keeps clear of other users of the same database.
         (0x4C46_0000 | class, id as i32)

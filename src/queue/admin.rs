@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::{client::Client, job::JobId};
+use super::{client::Client, job::JobId, limits::Lane};
 
 /// docs/QUEUE.md draws the transitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
@@ -182,20 +182,22 @@ pub async fn attempts(pool: &PgPool, id: JobId) -> sqlx::Result<Vec<JobAttempt>>
 
 /// Makes a job of the dead set, a cancelled or a waiting one due now. A job without attempts left gets one more.
 pub async fn retry(client: &Client, id: JobId) -> Result<Job, AdminError> {
-    let updated = sqlx::query_scalar!(
+    let updated = sqlx::query!(
         "UPDATE jobs SET state = 'available', scheduled_at = now(), dispatched_at = now(), finalized_at = NULL,
                 max_attempts = greatest(max_attempts, attempt + 1)
          WHERE id = $1 AND state IN ('discarded', 'cancelled', 'retryable', 'scheduled')
-         RETURNING queue",
+         RETURNING queue, priority, flow, kind",
         id as JobId,
     )
     .fetch_optional(client.pool())
     .await;
     match updated {
-        Ok(Some(queue)) => {
+        Ok(Some(due)) => {
             // Read first: a quick worker may have ended it again by the time we look.
             let job = get(client.pool(), id).await;
-            client.dispatch(Cow::Owned(queue), vec![id]);
+            let flow = due.flow.map(Cow::Owned);
+            let lane = Lane::new(Cow::Owned(due.queue), due.priority, flow, Cow::Owned(due.kind));
+            client.dispatch(lane, vec![id]);
             job
         }
         Ok(None) => {

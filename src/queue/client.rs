@@ -5,6 +5,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     ops::{Deref, DerefMut},
     sync::{
         Arc,
@@ -19,6 +20,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction, postgres::types::PgInter
 use super::{
     dispatch::Dispatcher,
     job::{JobArgs, JobId},
+    limits::{Concurrency, Lane, Rate},
 };
 
 /// Handle on the queue: cheap to clone.
@@ -53,9 +55,9 @@ impl Client {
     }
 
     /// Hands ids that are due and committed to the dispatcher.
-    pub(super) fn dispatch(&self, queue: Cow<'static, str>, ids: Vec<JobId>) {
+    pub(super) fn dispatch(&self, lane: Lane, ids: Vec<JobId>) {
         if let Some(dispatcher) = &self.dispatcher {
-            dispatcher.push(queue, ids);
+            dispatcher.push(lane, ids);
         }
     }
 }
@@ -65,7 +67,7 @@ impl Client {
 pub struct Tx {
     inner: Transaction<'static, Postgres>,
     dispatcher: Option<Dispatcher>,
-    enqueued: Vec<(&'static str, Vec<JobId>)>,
+    enqueued: Vec<(Lane, Vec<JobId>)>,
     /// Runs that end with this transaction: told once it is committed.
     finishes: Vec<Arc<AtomicBool>>,
 }
@@ -83,13 +85,14 @@ pub struct Enqueued {
 pub struct NewJob {
     pub id: JobId,
     pub unique_key: Option<String>,
+    pub flow: Option<String>,
 }
 
 impl Tx {
     pub async fn enqueue<J: JobArgs>(&mut self, args: &J) -> sqlx::Result<Enqueued> {
         let enqueued = self.insert(args, None).await?;
         if enqueued.is_new {
-            self.enqueued.push((J::QUEUE, vec![enqueued.id]));
+            self.enqueued.push((lane::<J>(args.flow()), vec![enqueued.id]));
         }
         Ok(enqueued)
     }
@@ -130,37 +133,84 @@ impl Tx {
         if all.is_empty() {
             return Ok(Vec::new());
         }
-        let mut rows = all
-            .iter()
-            .map(|args| Ok((args.unique_key(), encode(args)?)))
-            .collect::<sqlx::Result<Vec<(Option<String>, String)>>>()?;
+        let mut rows = all.iter().map(Row::of).collect::<sqlx::Result<Vec<Row>>>()?;
         // Two callers that insert the same keys in different orders would wait for each other.
-        rows.sort_by(|one, other| one.0.cmp(&other.0));
-        let (keys, args): (Vec<Option<String>>, Vec<String>) = rows.into_iter().unzip();
-        let new = sqlx::query_as!(
+        rows.sort_by(|one, other| one.unique_key.cmp(&other.unique_key));
+        let new = if rows.iter().all(Row::is_plain) {
+            self.insert_plain::<J>(rows).await?
+        } else {
+            self.insert_all::<J>(rows).await?
+        };
+        let mut lanes: BTreeMap<Option<&str>, Vec<JobId>> = BTreeMap::new();
+        for job in &new {
+            lanes.entry(job.flow.as_deref()).or_default().push(job.id);
+        }
+        self.enqueued.extend(lanes.into_iter().map(|(flow, ids)| (lane::<J>(flow.map(str::to_owned)), ids)));
+        Ok(new)
+    }
+
+    /// Jobs that ask for nothing more than to run: the short way, for the sake of speed.
+    async fn insert_plain<J: JobArgs>(&mut self, rows: Vec<Row>) -> sqlx::Result<Vec<NewJob>> {
+        let (keys, args): (Vec<_>, Vec<_>) = rows.into_iter().map(|row| (row.unique_key, row.args)).unzip();
+        sqlx::query_as!(
             NewJob,
-            r#"INSERT INTO jobs (kind, queue, max_attempts, args, unique_key)
-               SELECT $1, $2, $3, new.args::jsonb, new.unique_key
-               FROM unnest($4::text[], $5::text[]) AS new (args, unique_key)
+            r#"INSERT INTO jobs (kind, queue, max_attempts, priority, args, unique_key)
+               SELECT $1, $2, $3, $4, new.args::jsonb, new.unique_key
+               FROM unnest($5::text[], $6::text[]) AS new (args, unique_key)
                ON CONFLICT (kind, unique_key)
                    WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'available', 'running', 'retryable')
                    DO NOTHING
-               RETURNING id AS "id: JobId", unique_key"#,
+               RETURNING id AS "id: JobId", unique_key, flow"#,
             J::KIND,
             J::QUEUE,
             J::MAX_ATTEMPTS,
+            J::PRIORITY.level(),
             &args,
             &keys as &[Option<String>],
         )
         .fetch_all(&mut *self.inner)
-        .await?;
-        self.enqueued.push((J::QUEUE, new.iter().map(|job| job.id).collect()));
-        Ok(new)
+        .await
+    }
+
+    async fn insert_all<J: JobArgs>(&mut self, rows: Vec<Row>) -> sqlx::Result<Vec<NewJob>> {
+        let mut new = Columns::default();
+        rows.into_iter().for_each(|row| new.push(row));
+        sqlx::query_as!(
+            NewJob,
+            r#"INSERT INTO jobs (kind, queue, max_attempts, priority, args, unique_key, flow, concurrency_key,
+                                 concurrency_limit, rate_key, rate_interval, rate_burst)
+               SELECT $1, $2, $3, $4, new.args::jsonb, new.unique_key, new.flow, new.concurrency_key,
+                      new.concurrency_limit, new.rate_key, new.rate_interval, new.rate_burst
+               FROM unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::text[], $11::interval[],
+                           $12::int[])
+                   AS new (args, unique_key, flow, concurrency_key, concurrency_limit, rate_key, rate_interval,
+                           rate_burst)
+               ON CONFLICT (kind, unique_key)
+                   WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'available', 'running', 'retryable')
+                   DO NOTHING
+               RETURNING id AS "id: JobId", unique_key, flow"#,
+            J::KIND,
+            J::QUEUE,
+            J::MAX_ATTEMPTS,
+            J::PRIORITY.level(),
+            &new.args,
+            &new.unique_keys as &[Option<String>],
+            &new.flows as &[Option<String>],
+            &new.concurrency_keys as &[Option<String>],
+            &new.concurrency_limits as &[Option<i32>],
+            &new.rate_keys as &[Option<String>],
+            &new.rate_intervals as &[Option<PgInterval>],
+            &new.rate_bursts as &[Option<i32>],
+        )
+        .fetch_all(&mut *self.inner)
+        .await
     }
 
     async fn insert<J: JobArgs>(&mut self, args: &J, due: Option<Due>) -> sqlx::Result<Enqueued> {
-        let json = encode(args)?;
-        let unique_key = args.unique_key();
+        let row = Row::of(args)?;
+        let (concurrency_key, concurrency_limit) = row.concurrency.map(|one| (one.key, one.limit)).unzip();
+        let (rate_key, rate) = row.rate.map(|one| (one.key, (interval(one.interval), one.burst))).unzip();
+        let (rate_interval, rate_burst) = rate.unzip();
         let (at, delay) = match due {
             None => (None, None),
             Some(Due::At(at)) => (Some(at), None),
@@ -168,9 +218,11 @@ impl Tx {
         };
         loop {
             let inserted = sqlx::query_scalar!(
-                r#"INSERT INTO jobs (kind, queue, max_attempts, args, unique_key, scheduled_at, state)
+                r#"INSERT INTO jobs (kind, queue, max_attempts, args, unique_key, scheduled_at, state, priority, flow,
+                                     concurrency_key, concurrency_limit, rate_key, rate_interval, rate_burst)
                    SELECT $1, $2, $3, $4::text::jsonb, $5, due.at,
-                          CASE WHEN due.at > now() THEN 'scheduled' ELSE 'available' END
+                          CASE WHEN due.at > now() THEN 'scheduled' ELSE 'available' END,
+                          $8, $9, $10, $11, $12, $13, $14
                    FROM (SELECT coalesce($6, now() + $7, now()) AS at) AS due
                    ON CONFLICT (kind, unique_key)
                        WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'available', 'running', 'retryable')
@@ -179,10 +231,17 @@ impl Tx {
                 J::KIND,
                 J::QUEUE,
                 J::MAX_ATTEMPTS,
-                json,
-                unique_key,
+                row.args,
+                row.unique_key,
                 at,
                 delay as Option<PgInterval>,
+                J::PRIORITY.level(),
+                row.flow,
+                concurrency_key,
+                concurrency_limit,
+                rate_key,
+                rate_interval as Option<PgInterval>,
+                rate_burst,
             )
             .fetch_optional(&mut *self.inner)
             .await?;
@@ -194,7 +253,7 @@ impl Tx {
                    WHERE kind = $1 AND unique_key = $2
                      AND state IN ('scheduled', 'available', 'running', 'retryable')"#,
                 J::KIND,
-                unique_key,
+                row.unique_key,
             )
             .fetch_optional(&mut *self.inner)
             .await?;
@@ -216,8 +275,8 @@ impl Tx {
             flag.store(true, Ordering::Release);
         }
         if let Some(dispatcher) = self.dispatcher {
-            for (queue, ids) in self.enqueued {
-                dispatcher.push(Cow::Borrowed(queue), ids);
+            for (lane, ids) in self.enqueued {
+                dispatcher.push(lane, ids);
             }
         }
         Ok(())
@@ -236,6 +295,61 @@ impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.inner
     }
+}
+
+/// A job as it is stored.
+struct Row {
+    args: String,
+    unique_key: Option<String>,
+    flow: Option<String>,
+    concurrency: Option<Concurrency>,
+    rate: Option<Rate>,
+}
+
+impl Row {
+    fn of<J: JobArgs>(args: &J) -> sqlx::Result<Self> {
+        Ok(Self {
+            args: encode(args)?,
+            unique_key: args.unique_key(),
+            flow: args.flow(),
+            concurrency: args.concurrency(),
+            rate: args.rate(),
+        })
+    }
+
+    fn is_plain(&self) -> bool {
+        self.flow.is_none() && self.concurrency.is_none() && self.rate.is_none()
+    }
+}
+
+/// Rows as one statement takes them.
+#[derive(Default)]
+struct Columns {
+    args: Vec<String>,
+    unique_keys: Vec<Option<String>>,
+    flows: Vec<Option<String>>,
+    concurrency_keys: Vec<Option<String>>,
+    concurrency_limits: Vec<Option<i32>>,
+    rate_keys: Vec<Option<String>>,
+    rate_intervals: Vec<Option<PgInterval>>,
+    rate_bursts: Vec<Option<i32>>,
+}
+
+impl Columns {
+    fn push(&mut self, row: Row) {
+        self.args.push(row.args);
+        self.unique_keys.push(row.unique_key);
+        self.flows.push(row.flow);
+        self.concurrency_limits.push(row.concurrency.as_ref().map(|one| one.limit));
+        self.concurrency_keys.push(row.concurrency.map(|one| one.key));
+        self.rate_intervals.push(row.rate.as_ref().map(|one| interval(one.interval)));
+        self.rate_bursts.push(row.rate.as_ref().map(|one| one.burst));
+        self.rate_keys.push(row.rate.map(|one| one.key));
+    }
+}
+
+fn lane<J: JobArgs>(flow: Option<String>) -> Lane {
+    Lane::new(Cow::Borrowed(J::QUEUE), J::PRIORITY.level(), flow.map(Cow::Owned), Cow::Borrowed(J::KIND))
 }
 
 enum Due {

@@ -12,25 +12,24 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::job::JobId;
-
-/// The list that holds the due ids of a queue.
-pub(crate) fn list_key(prefix: &str, queue: &str) -> String {
-    format!("{prefix}:queue:{queue}")
-}
+use super::{
+    job::JobId,
+    limits::Lane,
+    turns::{self, Push},
+};
 
 /// Commits whose ids wait for the pushing task, at most.
 const BACKLOG: usize = 10_000;
 /// Commits whose ids are pushed together, at most.
 const GATHER: usize = 1_000;
-/// Ids in one LPUSH, at most: keeps one push from stalling the server for others.
+/// Ids in one push, at most: keeps it from stalling the server for others.
 const PUSH: usize = 5_000;
 /// How long Redis may take to answer before it counts as away.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long Redis is left alone after a failure.
 const PAUSE: Duration = Duration::from_millis(500);
 
-type Ids = (Cow<'static, str>, Vec<JobId>);
+type Ids = (Lane, Vec<JobId>);
 
 /// Handle on the pushing task, which ends with the last handle.
 #[derive(Clone, Debug)]
@@ -44,17 +43,18 @@ impl Dispatcher {
         let client = redis::Client::open(redis_url)?;
         let (ids, receiver) = mpsc::channel(BACKLOG);
         tokio::spawn(
-            Pusher { client, prefix: prefix.to_owned(), connection: None, retry_at: None }.run(receiver),
+            Pusher { client, prefix: prefix.to_owned(), push: Push::default(), connection: None, retry_at: None }
+                .run(receiver),
         );
         Ok(Self { ids })
     }
 
-    pub(crate) fn push(&self, queue: Cow<'static, str>, ids: Vec<JobId>) {
+    pub(crate) fn push(&self, lane: Lane, ids: Vec<JobId>) {
         let count = ids.len() as u64;
         if count == 0 {
             return;
         }
-        if self.ids.try_send((queue, ids)).is_err() {
+        if self.ids.try_send((lane, ids)).is_err() {
             metrics::counter!("jobs_dispatch_dropped_total").increment(count);
         }
     }
@@ -63,6 +63,7 @@ impl Dispatcher {
 struct Pusher {
     client: redis::Client,
     prefix: String,
+    push: Push,
     connection: Option<MultiplexedConnection>,
     /// Set while Redis is taken to be away.
     retry_at: Option<Instant>,
@@ -72,16 +73,16 @@ impl Pusher {
     async fn run(mut self, mut receiver: mpsc::Receiver<Ids>) {
         let mut gathered = Vec::new();
         while receiver.recv_many(&mut gathered, GATHER).await > 0 {
-            let mut queues: BTreeMap<Cow<'static, str>, Vec<JobId>> = BTreeMap::new();
-            for (queue, ids) in gathered.drain(..) {
-                queues.entry(queue).or_default().extend(ids);
+            let mut lanes: BTreeMap<Lane, Vec<JobId>> = BTreeMap::new();
+            for (lane, ids) in gathered.drain(..) {
+                lanes.entry(lane).or_default().extend(ids);
             }
-            let count: usize = queues.values().map(Vec::len).sum();
+            let count: usize = lanes.values().map(Vec::len).sum();
             if self.retry_at.is_some_and(|at| Instant::now() < at) {
                 metrics::counter!("jobs_dispatch_dropped_total").increment(count as u64);
                 continue;
             }
-            match self.push(&queues).await {
+            match self.push(&lanes).await {
                 Ok(()) => {
                     if self.retry_at.take().is_some() {
                         tracing::info!("Redis answers again: jobs are dispatched through it");
@@ -102,21 +103,66 @@ impl Pusher {
         }
     }
 
-    async fn push(&mut self, queues: &BTreeMap<Cow<'static, str>, Vec<JobId>>) -> redis::RedisResult<()> {
+    async fn push(&mut self, lanes: &BTreeMap<Lane, Vec<JobId>>) -> redis::RedisResult<()> {
         let mut connection = match &self.connection {
             Some(connection) => connection.clone(),
             None => self.connection.insert(connect(&self.client, PATIENCE).await?).clone(),
         };
-        let mut pipe = redis::pipe();
-        for (queue, ids) in queues {
-            let key = list_key(&self.prefix, queue);
-            for ids in ids.chunks(PUSH) {
-                let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-                pipe.lpush(&key, ids).ignore();
-            }
-        }
-        pipe.query_async(&mut connection).await
+        send(&self.push, &mut connection, &self.prefix, lanes).await
     }
+}
+
+/// A job whose id is to be sent.
+#[derive(Debug)]
+pub(crate) struct DueJob {
+    pub id: JobId,
+    pub queue: String,
+    pub priority: i16,
+    pub flow: Option<String>,
+    pub kind: String,
+}
+
+/// By lane, oldest first.
+pub(crate) fn lanes(jobs: impl IntoIterator<Item = DueJob>) -> BTreeMap<Lane, Vec<JobId>> {
+    let mut lanes: BTreeMap<Lane, Vec<JobId>> = BTreeMap::new();
+    for job in jobs {
+        let flow = job.flow.map(Cow::Owned);
+        let lane = Lane::new(Cow::Owned(job.queue), job.priority, flow, Cow::Owned(job.kind));
+        lanes.entry(lane).or_default().push(job.id);
+    }
+    lanes.values_mut().for_each(|ids| ids.sort_unstable());
+    lanes
+}
+
+/// Flows of one level go together, as many as one push may hold.
+pub(crate) async fn send(
+    push: &Push,
+    connection: &mut MultiplexedConnection,
+    prefix: &str,
+    lanes: &BTreeMap<Lane, Vec<JobId>>,
+) -> redis::RedisResult<()> {
+    let parts: Vec<(&Lane, &[JobId])> =
+        lanes.iter().flat_map(|(lane, ids)| ids.chunks(PUSH).map(move |ids| (lane, ids))).collect();
+    let level = |lane: &Lane| turns::key(prefix, &lane.queue, lane.level);
+    let mut left = parts.as_slice();
+    while let Some(((first, ids), _)) = left.split_first() {
+        let key = level(first);
+        let mut room = PUSH - ids.len();
+        // The first always fits.
+        let together = 1 + left
+            .iter()
+            .skip(1)
+            .take_while(|(lane, ids)| {
+                let fits = room >= ids.len() && level(lane) == key;
+                room = room.saturating_sub(ids.len());
+                fits
+            })
+            .count();
+        let (now, later) = left.split_at(together);
+        push.send(connection, &key, now.iter().map(|(lane, ids)| (&*lane.flow, *ids))).await?;
+        left = later;
+    }
+    Ok(())
 }
 
 /// A connection whose answers may take `patience`.

@@ -12,7 +12,10 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use super::client::Tx;
+use super::{
+    client::Tx,
+    limits::{Concurrency, Priority, Rate},
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, sqlx::Type)]
 #[serde(transparent)]
@@ -33,9 +36,26 @@ pub trait JobArgs: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// How long one attempt may take.
     const TIMEOUT: Duration = Duration::from_secs(60);
     const MAX_ATTEMPTS: i32 = 10;
+    const PRIORITY: Priority = Priority::Normal;
 
     /// While a job of this kind with this key is open, enqueueing another returns the first.
     fn unique_key(&self) -> Option<String> {
+        None
+    }
+
+    /// Jobs of one flow take turns with those of others, so that ten of one don't wait for ten thousand of another. By
+    /// default the kind is the flow.
+    fn flow(&self) -> Option<String> {
+        None
+    }
+
+    /// How many jobs of a key may run at once.
+    fn concurrency(&self) -> Option<Concurrency> {
+        None
+    }
+
+    /// How often jobs of a key may start. One that may not yet waits without a slot and at no attempt's cost.
+    fn rate(&self) -> Option<Rate> {
         None
     }
 }

@@ -1,8 +1,10 @@
 //! The job engine: Postgres holds the job, Redis carries its id. It knows nothing of labeling.
 //!
 //! - [`job`]: what a job is: arguments, kinds, states, and how a handler's end is judged
+//! - `limits`: levels, flows, concurrency and rates
 //! - [`client`]: enqueueing inside the caller's transaction
 //! - [`dispatch`]: ids to Redis, right after the commit
+//! - `turns`: the order in which they start
 //! - [`registry`]: which kinds a worker runs, and what it starts by schedule
 //! - [`worker`]: takes due jobs, runs them, writes how they ended
 //! - `leader`: what one worker does for all: retries, lost ids, dead workers, schedules
@@ -17,14 +19,18 @@ pub mod client;
 pub mod dispatch;
 pub mod job;
 mod leader;
+mod keyed;
+mod limits;
 mod metrics;
 pub mod registry;
 pub mod signals;
+mod turns;
 pub mod worker;
 
 pub use admin::{AdminError, Job, JobAttempt, JobFilter, JobState};
 pub use client::{Client, Enqueued, NewJob, Tx};
 pub use dispatch::Dispatcher;
 pub use job::{FinishError, JobArgs, JobContext, JobError, JobId, JobResult, OrDiscard, OrRetry, Run};
+pub use limits::{Concurrency, Priority, Rate};
 pub use registry::Registry;
 pub use worker::{Worker, WorkerOptions};

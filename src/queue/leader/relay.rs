@@ -1,15 +1,18 @@
 //! Makes jobs due by time, and sends ids to Redis that it lost or never got.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use redis::{AsyncCommands, aio::MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use sqlx::PgPool;
 use tokio::time::Instant;
 
 use crate::queue::{
-    client::Client,
-    dispatch::{connect, list_key},
+    client::{Client, interval},
+    dispatch::{self, DueJob, connect, lanes},
     job::JobId,
+    keyed,
+    limits::{Lane, Priority},
+    turns::{self, Push},
 };
 
 /// Jobs made due in one statement, at most.
@@ -31,7 +34,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Makes what is due available, and sends the ids.
 pub(super) async fn promote(client: &Client) -> sqlx::Result<()> {
     loop {
-        let due = sqlx::query!(
+        let due = sqlx::query_as!(
+            DueJob,
             r#"WITH due AS MATERIALIZED (
                    SELECT id FROM jobs
                    WHERE state IN ('scheduled', 'retryable') AND scheduled_at <= now()
@@ -41,28 +45,23 @@ pub(super) async fn promote(client: &Client) -> sqlx::Result<()> {
                )
                UPDATE jobs SET state = 'available', dispatched_at = now()
                FROM due WHERE jobs.id = due.id
-               RETURNING jobs.id AS "id: JobId", queue"#,
+               RETURNING jobs.id AS "id: JobId", queue, priority, flow, kind"#,
             PROMOTE
         )
         .fetch_all(client.pool())
         .await?;
         let is_all = due.len() < usize::try_from(PROMOTE).unwrap_or(usize::MAX);
-        send(client, due.into_iter().map(|job| (job.queue, job.id)));
+        send(client, due);
         if is_all {
             return Ok(());
         }
     }
 }
 
-/// Sends ids, oldest first, queue by queue.
-pub(super) fn send(client: &Client, jobs: impl Iterator<Item = (String, JobId)>) {
-    let mut queues: BTreeMap<String, Vec<JobId>> = BTreeMap::new();
-    for (queue, id) in jobs {
-        queues.entry(queue).or_default().push(id);
-    }
-    for (queue, mut ids) in queues {
-        ids.sort_unstable();
-        client.dispatch(Cow::Owned(queue), ids);
+/// Through the client's dispatcher.
+pub(super) fn send(client: &Client, jobs: impl IntoIterator<Item = DueJob>) {
+    for (lane, ids) in lanes(jobs) {
+        client.dispatch(lane, ids);
     }
 }
 
@@ -70,13 +69,14 @@ pub(super) fn send(client: &Client, jobs: impl Iterator<Item = (String, JobId)>)
 pub(super) struct Relay {
     redis: redis::Client,
     prefix: String,
+    push: Push,
     connection: Option<MultiplexedConnection>,
     retry_at: Option<Instant>,
 }
 
 impl Relay {
     pub fn new(redis: redis::Client, prefix: String) -> Self {
-        Self { redis, prefix, connection: None, retry_at: None }
+        Self { redis, prefix, push: Push::default(), connection: None, retry_at: None }
     }
 
     /// Sends lost ids again. While Redis is away workers need none.
@@ -89,38 +89,40 @@ impl Relay {
             .fetch_all(pool)
             .await?;
         for queue in queues {
-            let Ok(waiting) = self.length(&queue).await else {
-                self.connection = None;
-                self.retry_at = Some(Instant::now() + PAUSE);
+            let Ok(waiting) = self.lengths(&queue).await else {
+                self.pause();
                 return Ok(());
             };
-            let ids = if waiting < LOW {
-                lost(pool, &queue, LOST, LOOK).await?
-            } else {
-                lost(pool, &queue, LOST_BEHIND_OTHERS, FEW).await?
-            };
-            if ids.is_empty() {
+            let mut jobs = lost_with_key(pool, &queue).await?;
+            for (priority, waiting) in Priority::ALL.iter().zip(waiting) {
+                let (age, limit) = if waiting < LOW { (LOST, LOOK) } else { (LOST_BEHIND_OTHERS, FEW) };
+                jobs.extend(lost(pool, &queue, *priority, age, limit).await?);
+            }
+            if jobs.is_empty() {
                 continue;
             }
-            tracing::info!(queue, count = ids.len(), "ids are sent to Redis again");
-            metrics::counter!("jobs_sent_again_total", "queue" => queue.clone()).increment(ids.len() as u64);
-            if self.push(&queue, &ids).await.is_err() {
-                self.connection = None;
-                self.retry_at = Some(Instant::now() + PAUSE);
+            tracing::info!(queue, count = jobs.len(), "ids are sent to Redis again");
+            metrics::counter!("jobs_sent_again_total", "queue" => queue.clone()).increment(jobs.len() as u64);
+            if self.send(&lanes(jobs)).await.is_err() {
+                self.pause();
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    async fn length(&mut self, queue: &str) -> redis::RedisResult<usize> {
-        let key = list_key(&self.prefix, queue);
-        self.connection().await?.llen(key).await
+    fn pause(&mut self) {
+        self.connection = None;
+        self.retry_at = Some(Instant::now() + PAUSE);
     }
 
-    async fn push(&mut self, queue: &str, ids: &[i64]) -> redis::RedisResult<()> {
-        let key = list_key(&self.prefix, queue);
-        self.connection().await?.lpush(key, ids).await
+    async fn lengths(&mut self, queue: &str) -> redis::RedisResult<Vec<usize>> {
+        turns::lengths(&mut self.connection().await?, &self.prefix, queue).await
+    }
+
+    async fn send(&mut self, lanes: &BTreeMap<Lane, Vec<JobId>>) -> redis::RedisResult<()> {
+        let mut connection = self.connection().await?;
+        dispatch::send(&self.push, &mut connection, &self.prefix, lanes).await
     }
 
     async fn connection(&mut self) -> redis::RedisResult<MultiplexedConnection> {
@@ -131,26 +133,58 @@ impl Relay {
     }
 }
 
-/// Due jobs whose id was sent longer than `age` ago: at most `limit` of the queue's oldest, marked as sent.
-async fn lost(pool: &PgPool, queue: &str, age: Duration, limit: i64) -> sqlx::Result<Vec<i64>> {
-    let mut ids = sqlx::query_scalar!(
-        "WITH oldest AS MATERIALIZED (
-             SELECT id, dispatched_at FROM jobs WHERE queue = $1 AND state = 'available' ORDER BY id LIMIT $2
-         ), lost AS MATERIALIZED (
-             SELECT id FROM jobs
-             WHERE id IN (SELECT id FROM oldest WHERE dispatched_at < now() - $3::interval LIMIT $4)
-               AND state = 'available'
-             ORDER BY id
-             FOR UPDATE SKIP LOCKED
-         )
-         UPDATE jobs SET dispatched_at = now() FROM lost WHERE jobs.id = lost.id RETURNING jobs.id",
+/// Due jobs of a level whose id was sent longer than `age` ago: at most `limit` of the oldest, marked as sent.
+async fn lost(
+    pool: &PgPool,
+    queue: &str,
+    priority: Priority,
+    age: Duration,
+    limit: i64,
+) -> sqlx::Result<Vec<DueJob>> {
+    sqlx::query_as!(
+        DueJob,
+        r#"WITH oldest AS MATERIALIZED (
+               SELECT id, dispatched_at FROM jobs
+               WHERE queue = $1 AND priority = $2 AND state = 'available' AND concurrency_key IS NULL
+               ORDER BY id LIMIT $3
+           ), lost AS MATERIALIZED (
+               SELECT id FROM jobs
+               WHERE id IN (SELECT id FROM oldest WHERE dispatched_at < now() - $4::interval LIMIT $5)
+                 AND state = 'available'
+               ORDER BY id
+               FOR UPDATE SKIP LOCKED
+           )
+           UPDATE jobs SET dispatched_at = now() FROM lost WHERE jobs.id = lost.id
+           RETURNING jobs.id AS "id: JobId", queue, priority, flow, kind"#,
         queue,
+        priority.level(),
         LOOK,
-        crate::queue::client::interval(age),
+        interval(age),
         limit,
     )
     .fetch_all(pool)
-    .await?;
-    ids.sort_unstable();
-    Ok(ids)
+    .await
+}
+
+/// The same for jobs with a concurrency key: of each key as many as may start now.
+async fn lost_with_key(pool: &PgPool, queue: &str) -> sqlx::Result<Vec<DueJob>> {
+    let ids: Vec<i64> = keyed::startable(pool, queue, None).await?.into_iter().map(|job| job.id.0).collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    sqlx::query_as!(
+        DueJob,
+        r#"WITH lost AS MATERIALIZED (
+               SELECT id FROM jobs
+               WHERE id = ANY ($1) AND state = 'available' AND dispatched_at < now() - $2::interval
+               ORDER BY id
+               FOR UPDATE SKIP LOCKED
+           )
+           UPDATE jobs SET dispatched_at = now() FROM lost WHERE jobs.id = lost.id
+           RETURNING jobs.id AS "id: JobId", queue, priority, flow, kind"#,
+        &ids,
+        interval(LOST),
+    )
+    .fetch_all(pool)
+    .await
 }

@@ -3,7 +3,7 @@
 //! A lost run counts against the attempts, so that a job that kills its worker ends in the dead set and not in a
 //! loop. A worker that only seemed dead finds its fence refused.
 
-use crate::queue::{client::Client, job::JobId};
+use crate::queue::{client::Client, dispatch::DueJob, job::JobId};
 
 use super::relay;
 
@@ -22,12 +22,12 @@ pub(super) async fn rescue(client: &Client) -> sqlx::Result<()> {
                    finalized_at = CASE WHEN attempt < max_attempts THEN NULL ELSE now() END,
                    worker_id = NULL, dispatched_at = now()
                FROM lost WHERE jobs.id = lost.id
-               RETURNING jobs.id, queue, kind, attempt, attempted_at, jobs.state, lost.worker_id
+               RETURNING jobs.id, queue, priority, flow, kind, attempt, attempted_at, jobs.state, lost.worker_id
            ), recorded AS (
                INSERT INTO job_attempts (job_id, attempt, worker_id, started_at, outcome, error)
                SELECT id, attempt, worker_id, attempted_at, 'lost', 'the worker was lost' FROM rescued
            )
-           SELECT id AS "id: JobId", queue, kind, attempt, worker_id, state = 'available' AS "is_due!" FROM rescued"#
+           SELECT id AS "id: JobId", queue, priority, flow, kind, attempt, worker_id, state = 'available' AS "is_due!" FROM rescued"#
     )
     .fetch_all(client.pool())
     .await?;
@@ -40,7 +40,17 @@ pub(super) async fn rescue(client: &Client) -> sqlx::Result<()> {
         }
     }
     metrics::counter!("jobs_rescued_total").increment(rescued.len() as u64);
-    relay::send(client, rescued.into_iter().filter(|job| job.is_due).map(|job| (job.queue, job.id)));
+    let due = rescued.into_iter().filter(|job| job.is_due);
+    relay::send(
+        client,
+        due.map(|job| DueJob {
+            id: job.id,
+            queue: job.queue,
+            priority: job.priority,
+            flow: job.flow,
+            kind: job.kind,
+        }),
+    );
     // One that comes back registers again.
     sqlx::query!(
         "DELETE FROM workers WHERE lease_until < now() - interval '1 minute'

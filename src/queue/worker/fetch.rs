@@ -3,9 +3,13 @@
 //! Ids come from Redis by a blocking pop, so an idle queue reacts at once and is not polled. While Redis is
 //! away the oldest due jobs are claimed straight from Postgres.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use redis::{AsyncCommands, Direction, aio::MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -15,14 +19,17 @@ use tokio::{
 use super::{
     backend::{AckLayer, Claimed},
     claim::{Claim, Claimer},
+    rates::Rates,
     slots::Slots,
 };
-use crate::queue::{dispatch, job::JobContext};
+use crate::queue::{dispatch, job::JobContext, turns::Pop};
 
 /// How long one pop waits for an id. Short, so that a connection that silently died is noticed soon.
 const POP_WAIT: Duration = Duration::from_secs(2);
 /// Without Redis: how often Postgres is asked, and Redis looked for.
 const POLL: Duration = Duration::from_millis(250);
+/// How long a look at a rate may take.
+const RATES_WAIT: Duration = Duration::from_secs(1);
 /// Bounds of the pause after Postgres failed.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -31,8 +38,8 @@ pub(super) struct Fetcher {
     pub claimer: Claimer,
     pub slots: Arc<Slots>,
     pub redis: redis::Client,
-    /// The list of this queue's ids.
-    pub key: String,
+    pub turns: Pop,
+    pub rates: Rates,
     /// What this worker can run, as names that live on.
     pub kinds: Vec<&'static str>,
     pub jobs: mpsc::Sender<Claimed>,
@@ -48,13 +55,13 @@ enum Link {
 
 impl Fetcher {
     /// Runs until it is dropped. What a pop or claim had got at that moment is found by relay and audit.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut link = self.reach(Duration::ZERO);
         let mut is_warned = false;
         loop {
             let free = self.slots.free().await;
             link = match link {
-                Link::Up(mut connection) => match pop(&mut connection, &self.key, free).await {
+                Link::Up(mut connection) => match self.turns.ids(&mut connection, POP_WAIT, free).await {
                     Ok(ids) => {
                         if !ids.is_empty() {
                             self.claim(&ids).await;
@@ -62,6 +69,7 @@ impl Fetcher {
                         Link::Up(connection)
                     }
                     Err(error) => {
+                        self.rates.set_redis(None);
                         tracing::warn!(queue = self.claimer.queue, %error, "Redis is away: jobs are taken from Postgres");
                         is_warned = true;
                         self.reach(Duration::ZERO)
@@ -72,6 +80,7 @@ impl Fetcher {
                     match timeout(wait, &mut connecting).await {
                         Err(_) => Link::Down(connecting),
                         Ok(Ok(Ok(connection))) => {
+                            self.rates.set_redis(self.for_rates().await);
                             if std::mem::take(&mut is_warned) {
                                 tracing::info!(queue = self.claimer.queue, "Redis answers again");
                             }
@@ -99,12 +108,17 @@ impl Fetcher {
         }))
     }
 
+    /// A connection that no pop blocks. Without it jobs with a rate wait until the next one.
+    async fn for_rates(&self) -> Option<MultiplexedConnection> {
+        dispatch::connect(&self.redis, RATES_WAIT).await.ok()
+    }
+
     /// Claims them however long Postgres is away.
-    async fn claim(&self, ids: &[i64]) {
+    async fn claim(&mut self, ids: &[i64]) {
         let mut pause = PAUSE;
         loop {
-            match self.claimer.by_id(ids).await {
-                Ok(claims) => return self.start(claims).await,
+            match self.try_claim(ids).await {
+                Ok(_) => return,
                 Err(error) => tracing::warn!(queue = self.claimer.queue, %error, "jobs can't be claimed now"),
             }
             sleep(pause).await;
@@ -112,14 +126,36 @@ impl Fetcher {
         }
     }
 
-    /// Returns whether there may be more.
-    async fn claim_oldest(&self, free: usize) -> bool {
-        match self.claimer.oldest(free).await {
-            Ok(claims) => {
-                let is_more = claims.len() == free;
-                self.start(claims).await;
-                is_more
+    /// How many were claimed.
+    async fn try_claim(&mut self, ids: &[i64]) -> sqlx::Result<usize> {
+        let mut claims = self.claimer.by_id(ids).await?;
+        if claims.len() < ids.len() {
+            let missed: HashSet<i64> = claims.iter().map(|claim| claim.id.0).collect();
+            let missed: Vec<i64> = ids.iter().copied().filter(|id| !missed.contains(id)).collect();
+            match self.claimer.limited(&missed, &mut self.rates).await {
+                Ok(limited) => claims.extend(limited),
+                // What was claimed runs; the others are sent again.
+                Err(error) => tracing::warn!(queue = self.claimer.queue, %error, "jobs with limits can't be claimed now"),
             }
+        }
+        let count = claims.len();
+        // They start in the order of their turns, whatever order Postgres answers in.
+        let places: HashMap<i64, usize> = ids.iter().copied().zip(0..).collect();
+        claims.sort_by_key(|claim| places.get(&claim.id.0).copied());
+        self.start(claims).await;
+        Ok(count)
+    }
+
+    /// Returns whether there may be more.
+    async fn claim_oldest(&mut self, free: usize) -> bool {
+        let level = self.turns.next_level();
+        let claimed = match self.claimer.due(level, free).await {
+            Ok(ids) if ids.is_empty() => Ok(0),
+            Ok(ids) => self.try_claim(&ids).await,
+            Err(error) => Err(error),
+        };
+        match claimed {
+            Ok(count) => count > 0 && (count == free || level > 0),
             Err(error) => {
                 tracing::warn!(queue = self.claimer.queue, %error, "jobs can't be claimed now");
                 false
@@ -133,7 +169,7 @@ impl Fetcher {
             let Some(kind) = self.kinds.iter().find(|kind| **kind == claim.kind) else { continue };
             self.ack.meters.of(kind).wait.record(claim.waited);
             let context = JobContext::new(claim.id, claim.attempt, claim.max_attempts, self.claimer.worker);
-            let Some(ticket) = self.slots.take(context, kind) else { continue };
+            let Some(ticket) = self.slots.take(context, kind, claim.concurrency_key) else { continue };
             let claimed = Claimed { ticket: Arc::new(ticket), args: claim.args, permit: None };
             if let Err(refused) = self.jobs.send(claimed).await {
                 // The worker stops.
@@ -141,14 +177,4 @@ impl Fetcher {
             }
         }
     }
-}
-
-async fn pop(
-    connection: &mut MultiplexedConnection,
-    key: &str,
-    count: usize,
-) -> redis::RedisResult<Vec<i64>> {
-    let popped: Option<(String, Vec<i64>)> =
-        connection.blmpop(POP_WAIT.as_secs_f64(), 1, key, Direction::Right, count).await?;
-    Ok(popped.map(|(_, ids)| ids).unwrap_or_default())
 }

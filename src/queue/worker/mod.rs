@@ -21,6 +21,7 @@ mod finish;
 mod heartbeat;
 pub(crate) mod outcome;
 mod pools;
+mod rates;
 mod run;
 mod slots;
 
@@ -49,10 +50,12 @@ use self::{
     slots::{Held, Slots},
 };
 use super::{
-    dispatch::{Dispatcher, list_key},
+    dispatch::Dispatcher,
+    keyed::Successors,
     leader::Leader,
     metrics::Meters,
     registry::Registry,
+    turns::Pop,
 };
 
 #[derive(Clone, Debug)]
@@ -126,7 +129,11 @@ impl Worker {
         });
         for (queue, kinds) in queues {
             let concurrency = registry.concurrency.get(queue).copied().unwrap_or(options.concurrency).max(1);
-            let slots = Arc::new(Slots::new(concurrency, held.clone()));
+            let (ended, keys) = mpsc::unbounded_channel();
+            let slots = Arc::new(Slots::new(concurrency, held.clone(), ended));
+            let successors =
+                Successors { pool: leader_pool.clone(), queue, dispatcher: dispatcher.clone(), ended: keys };
+            background.spawn(stop.clone().run_until_cancelled_owned(successors.run()));
             let (jobs, receiver) = mpsc::channel(slots.most());
             let fetcher = fetch::Fetcher {
                 claimer: claim::Claimer {
@@ -137,7 +144,8 @@ impl Worker {
                 },
                 slots,
                 redis: redis.clone(),
-                key: list_key(&options.redis_prefix, queue),
+                turns: Pop::new(&options.redis_prefix, queue),
+                rates: rates::Rates::new(options.redis_prefix.clone()),
                 kinds,
                 jobs,
                 ack: ack.clone(),

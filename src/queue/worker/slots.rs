@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::{
-    sync::Notify,
+    sync::{Notify, mpsc},
     time::{Instant, timeout_at},
 };
 
@@ -53,6 +53,8 @@ pub(super) struct Slots {
     /// Moving average of the run time; 0 before the first run.
     run_micros: AtomicU64,
     held: Arc<Held>,
+    /// Takes the concurrency keys of jobs that are held no more.
+    ended: mpsc::UnboundedSender<String>,
 }
 
 /// A job in this worker's hands. Dropping it, once its end is written or the job was handed back, frees its slot.
@@ -60,17 +62,20 @@ pub(super) struct Slots {
 pub(super) struct Ticket {
     pub context: JobContext,
     pub kind: &'static str,
+    /// Its end makes room for another of the key.
+    pub concurrency_key: Option<String>,
     slots: Arc<Slots>,
 }
 
 impl Slots {
-    pub fn new(concurrency: usize, held: Arc<Held>) -> Self {
+    pub fn new(concurrency: usize, held: Arc<Held>, ended: mpsc::UnboundedSender<String>) -> Self {
         Self {
             concurrency,
             taken: AtomicUsize::new(0),
             freed: Notify::new(),
             run_micros: AtomicU64::new(0),
             held,
+            ended,
         }
     }
 
@@ -110,12 +115,17 @@ impl Slots {
 
     /// A ticket for a job just claimed; none if this worker holds the very same run already. That happens when
     /// Postgres crashed and forgot the claim.
-    pub fn take(self: &Arc<Self>, context: JobContext, kind: &'static str) -> Option<Ticket> {
+    pub fn take(
+        self: &Arc<Self>,
+        context: JobContext,
+        kind: &'static str,
+        concurrency_key: Option<String>,
+    ) -> Option<Ticket> {
         if !self.held.lock().insert((context.id, context.attempt)) {
             return None;
         }
         self.taken.fetch_add(1, Ordering::AcqRel);
-        Some(Ticket { context, kind, slots: self.clone() })
+        Some(Ticket { context, kind, concurrency_key, slots: self.clone() })
     }
 }
 
@@ -137,6 +147,10 @@ impl Drop for Ticket {
         self.slots.held.lock().remove(&(self.context.id, self.context.attempt));
         self.slots.taken.fetch_sub(1, Ordering::AcqRel);
         self.slots.freed.notify_one();
+        if let Some(key) = self.concurrency_key.take() {
+            // It fails only when the worker is gone.
+            let _ = self.slots.ended.send(key);
+        }
     }
 }
 
@@ -152,9 +166,9 @@ mod tests {
 
     #[test]
     fn short_runs_let_it_take_ahead_and_long_ones_do_not() {
-        let slots = Arc::new(Slots::new(10, Arc::default()));
+        let slots = Arc::new(Slots::new(10, Arc::default(), mpsc::unbounded_channel().0));
         assert_eq!(slots.count_free(), 10);
-        let ticket = slots.take(context(1), "k").unwrap();
+        let ticket = slots.take(context(1), "k", None).unwrap();
         ticket.ran_for(Duration::from_millis(1));
         assert_eq!(slots.count_free(), 10 - 1 + 200);
         for _ in 0..100 {
@@ -168,9 +182,9 @@ mod tests {
     #[test]
     fn the_same_run_is_held_once() {
         let held = Arc::new(Held::default());
-        let slots = Arc::new(Slots::new(10, held.clone()));
-        let ticket = slots.take(context(1), "k").unwrap();
-        assert!(slots.take(context(1), "k").is_none());
+        let slots = Arc::new(Slots::new(10, held.clone(), mpsc::unbounded_channel().0));
+        let ticket = slots.take(context(1), "k", None).unwrap();
+        assert!(slots.take(context(1), "k", None).is_none());
         assert!(held.contains(JobId(1), 1));
         drop(ticket);
         assert!(!held.contains(JobId(1), 1));

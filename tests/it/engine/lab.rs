@@ -121,12 +121,13 @@ impl Lab {
 }
 
 impl Drop for Lab {
-    /// Ids that nobody took are left in Redis' list.
+    /// Ids that nobody took are left in Redis.
     fn drop(&mut self) {
         let Ok(client) = redis::Client::open(self.redis.as_str()) else { return };
         if let Ok(mut connection) = client.get_connection_with_timeout(Duration::from_secs(1)) {
-            let key = format!("{}:queue:{}", self.prefix, probe::QUEUE);
-            let _ = redis::cmd("DEL").arg(key).query::<i64>(&mut connection);
+            let keys: Vec<String> =
+                redis::cmd("KEYS").arg(format!("{}:*", self.prefix)).query(&mut connection).unwrap_or_default();
+            let _ = redis::cmd("DEL").arg(keys).query::<i64>(&mut connection);
         }
     }
 }

@@ -5,6 +5,7 @@ mod delivery;
 mod drain;
 mod enqueue;
 mod lab;
+mod limits;
 mod lost_workers;
 mod outages;
 mod outcomes;

@@ -37,7 +37,7 @@ async fn jobs_go_on_while_redis_is_away() {
     wait::until("the worker waits at Redis again", Duration::from_secs(10), async || {
         let clients: String =
             redis::cmd("CLIENT").arg("LIST").query_async(&mut connection.clone()).await.unwrap();
-        clients.contains("cmd=blmpop").then_some(())
+        clients.contains("cmd=bzmpop").then_some(())
     })
     .await;
     redis::cmd("PING").query_async::<String>(&mut connection).await.unwrap();
