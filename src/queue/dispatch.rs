@@ -43,8 +43,14 @@ impl Dispatcher {
         let client = redis::Client::open(redis_url)?;
         let (ids, receiver) = mpsc::channel(BACKLOG);
         tokio::spawn(
-            Pusher { client, prefix: prefix.to_owned(), push: Push::default(), connection: None, retry_at: None }
-                .run(receiver),
+            Pusher {
+                client,
+                prefix: prefix.to_owned(),
+                push: Push::default(),
+                connection: None,
+                retry_at: None,
+            }
+            .run(receiver),
         );
         Ok(Self { ids })
     }

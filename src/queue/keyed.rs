@@ -76,7 +76,9 @@ impl Successors {
                         self.dispatcher.push(lane, ids);
                     }
                 }
-                Err(error) => tracing::debug!(%error, queue = self.queue, "what may start next can't be looked up"),
+                Err(error) => {
+                    tracing::debug!(%error, queue = self.queue, "what may start next can't be looked up")
+                }
             }
         }
     }

@@ -135,7 +135,9 @@ impl Fetcher {
             match self.claimer.limited(&missed, &mut self.rates).await {
                 Ok(limited) => claims.extend(limited),
                 // What was claimed runs; the others are sent again.
-                Err(error) => tracing::warn!(queue = self.claimer.queue, %error, "jobs with limits can't be claimed now"),
+                Err(error) => {
+                    tracing::warn!(queue = self.claimer.queue, %error, "jobs with limits can't be claimed now")
+                }
             }
         }
         let count = claims.len();

@@ -50,12 +50,7 @@ use self::{
     slots::{Held, Slots},
 };
 use super::{
-    dispatch::Dispatcher,
-    keyed::Successors,
-    leader::Leader,
-    metrics::Meters,
-    registry::Registry,
-    turns::Pop,
+    dispatch::Dispatcher, keyed::Successors, leader::Leader, metrics::Meters, registry::Registry, turns::Pop,
 };
 
 #[derive(Clone, Debug)]

@@ -125,8 +125,10 @@ impl Drop for Lab {
     fn drop(&mut self) {
         let Ok(client) = redis::Client::open(self.redis.as_str()) else { return };
         if let Ok(mut connection) = client.get_connection_with_timeout(Duration::from_secs(1)) {
-            let keys: Vec<String> =
-                redis::cmd("KEYS").arg(format!("{}:*", self.prefix)).query(&mut connection).unwrap_or_default();
+            let keys: Vec<String> = redis::cmd("KEYS")
+                .arg(format!("{}:*", self.prefix))
+                .query(&mut connection)
+                .unwrap_or_default();
             let _ = redis::cmd("DEL").arg(keys).query::<i64>(&mut connection);
         }
     }

@@ -240,7 +240,7 @@ async fn a_rate_is_kept_and_what_waits_for_it_holds_no_slot() {
         worker.drain().await;
     }
     assert!(log.place("free") <= 4, "it was number {}", log.place("free"));
-    let starts = log.starts.lock().unwrap();
+    let starts = log.starts.lock().unwrap().clone();
     let rated: Vec<Instant> = starts.iter().filter(|(name, _)| name == "rated").map(|(_, at)| *at).collect();
     // Two at once, then one each interval; what a start is late by is no other's gain.
     let took = rated[7].duration_since(rated[0]);
