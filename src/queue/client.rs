@@ -88,6 +88,26 @@ pub struct NewJob {
     pub flow: Option<String>,
 }
 
+/// Jobs that belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchId(pub i64);
+
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub id: BatchId,
+    /// In no order.
+    pub jobs: Vec<NewJob>,
+}
+
+/// Why a job could not be made to wait.
+#[derive(Debug, thiserror::Error)]
+pub enum WaitError {
+    #[error("there is no job {0} to wait for: it never was, or it was removed after its end")]
+    NoJob(JobId),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
 impl Tx {
     pub async fn enqueue<J: JobArgs>(&mut self, args: &J) -> sqlx::Result<Enqueued> {
         let enqueued = self.insert(args, None).await?;
@@ -130,16 +150,24 @@ impl Tx {
     /// Enqueues all of them in one statement. Returns the new jobs, in no order; those whose unique key an open job
     /// holds are left out.
     pub async fn enqueue_many<J: JobArgs>(&mut self, all: &[J]) -> sqlx::Result<Vec<NewJob>> {
+        self.enqueue_into(None, all).await
+    }
+
+    async fn enqueue_into<J: JobArgs>(
+        &mut self,
+        batch: Option<BatchId>,
+        all: &[J],
+    ) -> sqlx::Result<Vec<NewJob>> {
         if all.is_empty() {
             return Ok(Vec::new());
         }
         let mut rows = all.iter().map(Row::of).collect::<sqlx::Result<Vec<Row>>>()?;
         // Two callers that insert the same keys in different orders would wait for each other.
         rows.sort_by(|one, other| one.unique_key.cmp(&other.unique_key));
-        let new = if rows.iter().all(Row::is_plain) {
+        let new = if batch.is_none() && rows.iter().all(Row::is_plain) {
             self.insert_plain::<J>(rows).await?
         } else {
-            self.insert_all::<J>(rows).await?
+            self.insert_all::<J>(rows, batch).await?
         };
         let mut lanes: BTreeMap<Option<&str>, Vec<JobId>> = BTreeMap::new();
         for job in &new {
@@ -172,15 +200,19 @@ impl Tx {
         .await
     }
 
-    async fn insert_all<J: JobArgs>(&mut self, rows: Vec<Row>) -> sqlx::Result<Vec<NewJob>> {
+    async fn insert_all<J: JobArgs>(
+        &mut self,
+        rows: Vec<Row>,
+        batch: Option<BatchId>,
+    ) -> sqlx::Result<Vec<NewJob>> {
         let mut new = Columns::default();
         rows.into_iter().for_each(|row| new.push(row));
         sqlx::query_as!(
             NewJob,
             r#"INSERT INTO jobs (kind, queue, max_attempts, priority, args, unique_key, flow, concurrency_key,
-                                 concurrency_limit, rate_key, rate_interval, rate_burst)
+                                 concurrency_limit, rate_key, rate_interval, rate_burst, batch_id, is_awaited)
                SELECT $1, $2, $3, $4, new.args::jsonb, new.unique_key, new.flow, new.concurrency_key,
-                      new.concurrency_limit, new.rate_key, new.rate_interval, new.rate_burst
+                      new.concurrency_limit, new.rate_key, new.rate_interval, new.rate_burst, $13::bigint, $13 IS NOT NULL
                FROM unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::text[], $11::interval[],
                            $12::int[])
                    AS new (args, unique_key, flow, concurrency_key, concurrency_limit, rate_key, rate_interval,
@@ -201,9 +233,104 @@ impl Tx {
             &new.rate_keys as &[Option<String>],
             &new.rate_intervals as &[Option<PgInterval>],
             &new.rate_bursts as &[Option<i32>],
+            batch.map(|batch| batch.0),
         )
         .fetch_all(&mut *self.inner)
         .await
+    }
+
+    /// Enqueues a job that becomes due when all of these are completed. Until then it is `scheduled`; while one of them is in
+    /// the dead set, it waits for its retry.
+    pub async fn enqueue_after<J: JobArgs>(
+        &mut self,
+        others: &[JobId],
+        args: &J,
+    ) -> Result<Enqueued, WaitError> {
+        let others: Vec<i64> = others.iter().map(|id| id.0).collect();
+        // Locked: whichever of them ends now ends after this, and looks who waits.
+        let known = sqlx::query!(
+            "WITH known AS (SELECT id, state FROM jobs WHERE id = ANY ($1) ORDER BY id FOR UPDATE), marked AS (
+                 UPDATE jobs SET is_awaited = true FROM known
+                 WHERE jobs.id = known.id AND known.state <> 'completed' AND NOT jobs.is_awaited)
+             SELECT id, state FROM known",
+            &others
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        if let Some(missing) = others.iter().find(|id| known.iter().all(|job| job.id != **id)) {
+            return Err(WaitError::NoJob(JobId(*missing)));
+        }
+        let open: Vec<i64> = known.iter().filter(|job| job.state != "completed").map(|job| job.id).collect();
+        if open.is_empty() {
+            return Ok(self.enqueue(args).await?);
+        }
+        let enqueued = self.insert(args, Some(Due::Never)).await?;
+        if enqueued.is_new {
+            sqlx::query!(
+                "INSERT INTO job_waits (job_id, on_job, until) SELECT $1, unnest($2::bigint[]), 'completed'
+                 ON CONFLICT DO NOTHING",
+                enqueued.id as JobId,
+                &open
+            )
+            .execute(&mut *self.inner)
+            .await?;
+        }
+        Ok(enqueued)
+    }
+
+    /// Enqueues all of them as one batch, for which other jobs may wait.
+    pub async fn enqueue_batch<J: JobArgs>(&mut self, all: &[J]) -> sqlx::Result<Batch> {
+        let id = sqlx::query_scalar!("INSERT INTO job_batches DEFAULT VALUES RETURNING id")
+            .fetch_one(&mut *self.inner)
+            .await?;
+        let batch = BatchId(id);
+        let jobs = self.enqueue_into(Some(batch), all).await?;
+        Ok(Batch { id: batch, jobs })
+    }
+
+    /// Adds more to a batch, of another kind, say. Once its end was looked at it is over: add in the transaction that
+    /// made it, or from within one of its jobs.
+    pub async fn add_to_batch<J: JobArgs>(&mut self, batch: BatchId, all: &[J]) -> sqlx::Result<Vec<NewJob>> {
+        self.enqueue_into(Some(batch), all).await
+    }
+
+    /// Enqueues a job that becomes due when all of the batch are completed.
+    pub async fn enqueue_when_done<J: JobArgs>(
+        &mut self,
+        batch: BatchId,
+        args: &J,
+    ) -> sqlx::Result<Enqueued> {
+        self.wait_for_batch(batch, "completed", args).await
+    }
+
+    /// Enqueues a job that becomes due once when the first of the batch is discarded or cancelled. It is cancelled when
+    /// all of them complete.
+    pub async fn enqueue_on_failure<J: JobArgs>(
+        &mut self,
+        batch: BatchId,
+        args: &J,
+    ) -> sqlx::Result<Enqueued> {
+        self.wait_for_batch(batch, "failed", args).await
+    }
+
+    async fn wait_for_batch<J: JobArgs>(
+        &mut self,
+        batch: BatchId,
+        until: &str,
+        args: &J,
+    ) -> sqlx::Result<Enqueued> {
+        let enqueued = self.insert(args, Some(Due::Never)).await?;
+        if enqueued.is_new {
+            sqlx::query!(
+                "INSERT INTO job_waits (job_id, on_batch, until) VALUES ($1, $2, $3)",
+                enqueued.id as JobId,
+                batch.0,
+                until
+            )
+            .execute(&mut *self.inner)
+            .await?;
+        }
+        Ok(enqueued)
     }
 
     async fn insert<J: JobArgs>(&mut self, args: &J, due: Option<Due>) -> sqlx::Result<Enqueued> {
@@ -211,10 +338,11 @@ impl Tx {
         let (concurrency_key, concurrency_limit) = row.concurrency.map(|one| (one.key, one.limit)).unzip();
         let (rate_key, rate) = row.rate.map(|one| (one.key, (interval(one.interval), one.burst))).unzip();
         let (rate_interval, rate_burst) = rate.unzip();
-        let (at, delay) = match due {
-            None => (None, None),
-            Some(Due::At(at)) => (Some(at), None),
-            Some(Due::In(delay)) => (None, Some(interval(delay))),
+        let (at, delay, is_never) = match due {
+            None => (None, None, false),
+            Some(Due::At(at)) => (Some(at), None, false),
+            Some(Due::In(delay)) => (None, Some(interval(delay)), false),
+            Some(Due::Never) => (None, None, true),
         };
         loop {
             let inserted = sqlx::query_scalar!(
@@ -223,7 +351,7 @@ impl Tx {
                    SELECT $1, $2, $3, $4::text::jsonb, $5, due.at,
                           CASE WHEN due.at > now() THEN 'scheduled' ELSE 'available' END,
                           $8, $9, $10, $11, $12, $13, $14
-                   FROM (SELECT coalesce($6, now() + $7, now()) AS at) AS due
+                   FROM (SELECT CASE WHEN $15 THEN '9999-12-31Z' ELSE coalesce($6, now() + $7, now()) END AS at) AS due
                    ON CONFLICT (kind, unique_key)
                        WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'available', 'running', 'retryable')
                        DO NOTHING
@@ -242,6 +370,7 @@ impl Tx {
                 rate_key,
                 rate_interval as Option<PgInterval>,
                 rate_burst,
+                is_never,
             )
             .fetch_optional(&mut *self.inner)
             .await?;
@@ -355,6 +484,8 @@ fn lane<J: JobArgs>(flow: Option<String>) -> Lane {
 enum Due {
     At(DateTime<Utc>),
     In(Duration),
+    /// It waits for others: at the end of time, since what reads times knows no infinity.
+    Never,
 }
 
 fn encode<J: JobArgs>(args: &J) -> sqlx::Result<String> {

@@ -3,15 +3,9 @@
 //! The count of running jobs is the table's own, so nothing has to be counted down after a crash. Whoever starts jobs of
 //! a key holds the key's advisory lock while it counts and claims (`worker::claim`).
 
-use std::collections::BTreeSet;
-
 use sqlx::PgPool;
-use tokio::sync::mpsc;
 
-use super::{
-    dispatch::{Dispatcher, DueJob, lanes},
-    job::JobId,
-};
+use super::{dispatch::DueJob, job::JobId};
 
 /// Due jobs of a queue: of each key as many of its first as the limit leaves room for. Only of `keys`, if given.
 pub(super) async fn startable(
@@ -52,34 +46,4 @@ pub(super) async fn startable(
     )
     .fetch_all(pool)
     .await
-}
-
-/// Sends what may start in the place of jobs that ended. Best effort: the relay finds what is missed here.
-pub(super) struct Successors {
-    pub pool: PgPool,
-    pub queue: &'static str,
-    pub dispatcher: Dispatcher,
-    /// Keys of jobs that this worker ended.
-    pub ended: mpsc::UnboundedReceiver<String>,
-}
-
-impl Successors {
-    /// Until the worker holds no more jobs.
-    pub async fn run(mut self) {
-        let mut keys = Vec::new();
-        while self.ended.recv_many(&mut keys, 1_000).await > 0 {
-            let distinct: BTreeSet<String> = keys.drain(..).collect();
-            let distinct: Vec<String> = distinct.into_iter().collect();
-            match startable(&self.pool, self.queue, Some(&distinct)).await {
-                Ok(jobs) => {
-                    for (lane, ids) in lanes(jobs) {
-                        self.dispatcher.push(lane, ids);
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(%error, queue = self.queue, "what may start next can't be looked up")
-                }
-            }
-        }
-    }
 }

@@ -24,11 +24,13 @@ mod limits;
 mod metrics;
 pub mod registry;
 pub mod signals;
+mod successors;
 mod turns;
+mod waits;
 pub mod worker;
 
 pub use admin::{AdminError, Job, JobAttempt, JobFilter, JobState};
-pub use client::{Client, Enqueued, NewJob, Tx};
+pub use client::{Batch, BatchId, Client, Enqueued, NewJob, Tx, WaitError};
 pub use dispatch::Dispatcher;
 pub use job::{FinishError, JobArgs, JobContext, JobError, JobId, JobResult, OrDiscard, OrRetry, Run};
 pub use limits::{Concurrency, Priority, Rate};

@@ -19,12 +19,13 @@ use sqlx::PgPool;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{client::Client, dispatch::Dispatcher, registry::Registry};
+use super::{client::Client, dispatch::Dispatcher, registry::Registry, waits};
 use crate::lock::{Candidate, Key, Session};
 
 const TICK: Duration = Duration::from_millis(200);
 const RELAY_EVERY: Duration = Duration::from_millis(500);
 const RETENTION_EVERY: Duration = Duration::from_secs(10);
+const WAITS_EVERY: Duration = Duration::from_secs(1);
 const DEPTH_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Leader<S> {
@@ -115,6 +116,10 @@ impl<S: Send + Sync + 'static> Leader<S> {
             *is_registered = true;
         }
         relay::promote(&self.client).await?;
+        if due.waits.is_over() {
+            relay::send(&self.client, waits::settle(&self.client, None).await?);
+            waits::give_up(&self.pool).await?;
+        }
         schedule::fire(&self.client, &self.registry.schedules).await?;
         if due.rescue.is_over() {
             rescue::rescue(&self.client).await?;
@@ -136,6 +141,7 @@ impl<S: Send + Sync + 'static> Leader<S> {
 struct Due {
     relay: Every,
     rescue: Every,
+    waits: Every,
     retention: Every,
     depth: Every,
 }
@@ -145,6 +151,7 @@ impl Due {
         Self {
             relay: Every::new(RELAY_EVERY),
             rescue: Every { period, next: Instant::now() + grace },
+            waits: Every::new(WAITS_EVERY),
             retention: Every::new(RETENTION_EVERY),
             depth: Every::new(DEPTH_EVERY),
         }

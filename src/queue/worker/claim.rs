@@ -25,6 +25,8 @@ pub(super) struct Claim {
     pub attempt: i32,
     pub max_attempts: i32,
     pub concurrency_key: Option<String>,
+    /// Others wait for it.
+    pub is_awaited: bool,
     /// Seconds between the job being due and this claim.
     pub waited: f64,
 }
@@ -54,7 +56,7 @@ impl Claimer {
                )
                UPDATE jobs SET state = 'running', attempt = attempt + 1, worker_id = $4, attempted_at = now()
                FROM due WHERE jobs.id = due.id
-               RETURNING jobs.id AS "id: JobId", kind, args::text AS "args!", attempt, max_attempts, concurrency_key,
+               RETURNING jobs.id AS "id: JobId", kind, args::text AS "args!", attempt, max_attempts, concurrency_key, is_awaited,
                          greatest(0, extract(epoch FROM now() - scheduled_at))::float8 AS "waited!""#,
             ids,
             self.queue,
@@ -155,7 +157,7 @@ impl Claimer {
                )
                UPDATE jobs SET state = 'running', attempt = attempt + 1, worker_id = $2, attempted_at = now()
                FROM due WHERE jobs.id = due.id
-               RETURNING jobs.id AS "id: JobId", kind, args::text AS "args!", attempt, max_attempts, concurrency_key,
+               RETURNING jobs.id AS "id: JobId", kind, args::text AS "args!", attempt, max_attempts, concurrency_key, is_awaited,
                          greatest(0, extract(epoch FROM now() - scheduled_at))::float8 AS "waited!""#,
             ids,
             self.worker,

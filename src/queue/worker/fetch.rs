@@ -20,7 +20,7 @@ use super::{
     backend::{AckLayer, Claimed},
     claim::{Claim, Claimer},
     rates::Rates,
-    slots::Slots,
+    slots::{After, Slots},
 };
 use crate::queue::{dispatch, job::JobContext, turns::Pop};
 
@@ -171,7 +171,8 @@ impl Fetcher {
             let Some(kind) = self.kinds.iter().find(|kind| **kind == claim.kind) else { continue };
             self.ack.meters.of(kind).wait.record(claim.waited);
             let context = JobContext::new(claim.id, claim.attempt, claim.max_attempts, self.claimer.worker);
-            let Some(ticket) = self.slots.take(context, kind, claim.concurrency_key) else { continue };
+            let after = After { concurrency_key: claim.concurrency_key, is_awaited: claim.is_awaited };
+            let Some(ticket) = self.slots.take(context, kind, after) else { continue };
             let claimed = Claimed { ticket: Arc::new(ticket), args: claim.args, permit: None };
             if let Err(refused) = self.jobs.send(claimed).await {
                 // The worker stops.

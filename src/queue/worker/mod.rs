@@ -50,7 +50,8 @@ use self::{
     slots::{Held, Slots},
 };
 use super::{
-    dispatch::Dispatcher, keyed::Successors, leader::Leader, metrics::Meters, registry::Registry, turns::Pop,
+    client::Client, dispatch::Dispatcher, leader::Leader, metrics::Meters, registry::Registry,
+    successors::Successors, turns::Pop,
 };
 
 #[derive(Clone, Debug)]
@@ -126,8 +127,8 @@ impl Worker {
             let concurrency = registry.concurrency.get(queue).copied().unwrap_or(options.concurrency).max(1);
             let (ended, keys) = mpsc::unbounded_channel();
             let slots = Arc::new(Slots::new(concurrency, held.clone(), ended));
-            let successors =
-                Successors { pool: leader_pool.clone(), queue, dispatcher: dispatcher.clone(), ended: keys };
+            let client = Client::with_dispatcher(leader_pool.clone(), dispatcher.clone());
+            let successors = Successors { client, queue, ended: keys };
             background.spawn(stop.clone().run_until_cancelled_owned(successors.run()));
             let (jobs, receiver) = mpsc::channel(slots.most());
             let fetcher = fetch::Fetcher {

@@ -18,7 +18,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::super::job::{JobContext, JobId};
+use crate::queue::{
+    job::{JobContext, JobId},
+    successors::Ended,
+};
 
 /// Ids taken in one claim, at most: larger statements gain little, and fall into worse plans.
 pub(super) const BATCH: usize = 200;
@@ -44,6 +47,14 @@ impl Held {
     }
 }
 
+/// For what a job's end makes way.
+#[derive(Debug, Default)]
+pub(super) struct After {
+    pub concurrency_key: Option<String>,
+    /// Others wait for it.
+    pub is_awaited: bool,
+}
+
 /// The slots of one queue.
 #[derive(Debug)]
 pub(super) struct Slots {
@@ -53,8 +64,8 @@ pub(super) struct Slots {
     /// Moving average of the run time; 0 before the first run.
     run_micros: AtomicU64,
     held: Arc<Held>,
-    /// Takes the concurrency keys of jobs that are held no more.
-    ended: mpsc::UnboundedSender<String>,
+    /// Hears of jobs that are held no more and for which something waits.
+    ended: mpsc::UnboundedSender<Ended>,
 }
 
 /// A job in this worker's hands. Dropping it, once its end is written or the job was handed back, frees its slot.
@@ -62,13 +73,12 @@ pub(super) struct Slots {
 pub(super) struct Ticket {
     pub context: JobContext,
     pub kind: &'static str,
-    /// Its end makes room for another of the key.
-    pub concurrency_key: Option<String>,
+    after: After,
     slots: Arc<Slots>,
 }
 
 impl Slots {
-    pub fn new(concurrency: usize, held: Arc<Held>, ended: mpsc::UnboundedSender<String>) -> Self {
+    pub fn new(concurrency: usize, held: Arc<Held>, ended: mpsc::UnboundedSender<Ended>) -> Self {
         Self {
             concurrency,
             taken: AtomicUsize::new(0),
@@ -115,17 +125,12 @@ impl Slots {
 
     /// A ticket for a job just claimed; none if this worker holds the very same run already. That happens when
     /// Postgres crashed and forgot the claim.
-    pub fn take(
-        self: &Arc<Self>,
-        context: JobContext,
-        kind: &'static str,
-        concurrency_key: Option<String>,
-    ) -> Option<Ticket> {
+    pub fn take(self: &Arc<Self>, context: JobContext, kind: &'static str, after: After) -> Option<Ticket> {
         if !self.held.lock().insert((context.id, context.attempt)) {
             return None;
         }
         self.taken.fetch_add(1, Ordering::AcqRel);
-        Some(Ticket { context, kind, concurrency_key, slots: self.clone() })
+        Some(Ticket { context, kind, after, slots: self.clone() })
     }
 }
 
@@ -147,9 +152,11 @@ impl Drop for Ticket {
         self.slots.held.lock().remove(&(self.context.id, self.context.attempt));
         self.slots.taken.fetch_sub(1, Ordering::AcqRel);
         self.slots.freed.notify_one();
-        if let Some(key) = self.concurrency_key.take() {
+        let After { concurrency_key, is_awaited } = std::mem::take(&mut self.after);
+        if concurrency_key.is_some() || is_awaited {
+            let awaited = is_awaited.then_some(self.context.id);
             // It fails only when the worker is gone.
-            let _ = self.slots.ended.send(key);
+            let _ = self.slots.ended.send(Ended { concurrency_key, awaited });
         }
     }
 }
@@ -168,7 +175,7 @@ mod tests {
     fn short_runs_let_it_take_ahead_and_long_ones_do_not() {
         let slots = Arc::new(Slots::new(10, Arc::default(), mpsc::unbounded_channel().0));
         assert_eq!(slots.count_free(), 10);
-        let ticket = slots.take(context(1), "k", None).unwrap();
+        let ticket = slots.take(context(1), "k", After::default()).unwrap();
         ticket.ran_for(Duration::from_millis(1));
         assert_eq!(slots.count_free(), 10 - 1 + 200);
         for _ in 0..100 {
@@ -183,8 +190,8 @@ mod tests {
     fn the_same_run_is_held_once() {
         let held = Arc::new(Held::default());
         let slots = Arc::new(Slots::new(10, held.clone(), mpsc::unbounded_channel().0));
-        let ticket = slots.take(context(1), "k", None).unwrap();
-        assert!(slots.take(context(1), "k", None).is_none());
+        let ticket = slots.take(context(1), "k", After::default()).unwrap();
+        assert!(slots.take(context(1), "k", After::default()).is_none());
         assert!(held.contains(JobId(1), 1));
         drop(ticket);
         assert!(!held.contains(JobId(1), 1));

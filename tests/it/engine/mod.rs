@@ -12,3 +12,4 @@ mod outcomes;
 mod probe;
 mod process;
 mod schedules;
+mod waits;

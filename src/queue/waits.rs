@@ -1,0 +1,66 @@
+//! Jobs that wait for others: a chain, or a batch with a job at its end.
+//!
+//! `job_waits` says what a job still waits for. Whoever ends a job that is waited for takes the row away, and makes due
+//! who waits for nothing more; the leader does the same for all, which finds what was missed: two ends at once, each of
+//! which sees the other's row.
+//!
+//! A job waits for completion. While the other is in the dead set it goes on waiting: the other may be retried.
+
+use sqlx::PgPool;
+
+use super::{client::Client, dispatch::DueJob, job::JobId};
+
+/// Takes away what has come: of these jobs, or of all. Makes due who waits for nothing more.
+pub(super) async fn settle(client: &Client, ended: Option<&[i64]>) -> sqlx::Result<Vec<DueJob>> {
+    let mut tx = client.begin().await?;
+    let waiting = sqlx::query_scalar!(
+        "DELETE FROM job_waits AS wait
+         WHERE ($1::bigint[] IS NULL OR on_job = ANY ($1)
+                OR on_batch IN (SELECT batch_id FROM jobs WHERE id = ANY ($1)))
+           AND CASE WHEN on_job IS NOT NULL
+                    THEN EXISTS (SELECT FROM jobs WHERE id = on_job AND state = 'completed')
+                    WHEN until = 'completed'
+                    THEN NOT EXISTS (SELECT FROM jobs WHERE batch_id = on_batch AND state <> 'completed')
+                    ELSE EXISTS (SELECT FROM jobs WHERE batch_id = on_batch AND state <> 'completed'
+                                 AND state IN ('discarded', 'cancelled')) END
+         RETURNING job_id",
+        ended,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let due = sqlx::query_as!(
+        DueJob,
+        r#"UPDATE jobs SET state = 'available', scheduled_at = now(), dispatched_at = now()
+           WHERE state IN ('scheduled', 'retryable') AND scheduled_at = '9999-12-31Z'
+             AND ($1::bigint[] IS NULL OR id = ANY ($1))
+             AND NOT EXISTS (SELECT FROM job_waits WHERE job_id = jobs.id)
+           RETURNING id AS "id: JobId", queue, priority, flow, kind"#,
+        ended.map(|_| waiting.as_slice()),
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(due)
+}
+
+/// Cancels who waits for what can't come any more: a job that was removed, a failure in a batch that is complete.
+pub(super) async fn give_up(pool: &PgPool) -> sqlx::Result<u64> {
+    let given_up = sqlx::query!(
+        "WITH hopeless AS (
+             SELECT DISTINCT job_id FROM job_waits
+             WHERE (on_job IS NOT NULL AND NOT EXISTS (SELECT FROM jobs WHERE id = on_job))
+                OR (until = 'failed' AND NOT EXISTS (SELECT FROM jobs WHERE batch_id = on_batch AND state <> 'completed'))
+         )
+         UPDATE jobs SET state = 'cancelled', scheduled_at = now(), finalized_at = now()
+         FROM hopeless WHERE jobs.id = job_id AND state = 'scheduled' AND jobs.scheduled_at = '9999-12-31Z'",
+    )
+    .execute(pool)
+    .await?;
+    sqlx::query!(
+        "DELETE FROM job_waits USING jobs
+         WHERE jobs.id = job_id AND state IN ('completed', 'cancelled', 'discarded')"
+    )
+    .execute(pool)
+    .await?;
+    Ok(given_up.rows_affected())
+}

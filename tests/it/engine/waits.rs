@@ -1,0 +1,168 @@
+//! Chains and batches: who waits runs when what it waits for has come, and not before.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use labelfleet::queue::{JobId, JobState, WaitError, admin};
+use nix::sys::signal::Signal;
+
+use super::{
+    lab::{Lab, nothing},
+    probe::{Act, Probe},
+};
+use crate::support::wait;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn probe(key: i64, act: Act) -> Probe {
+    Probe { key, act }
+}
+
+async fn state(lab: &Lab, id: JobId) -> JobState {
+    lab.job(id).await.state
+}
+
+/// Started no earlier than each of the others ended.
+async fn comes_after(lab: &Lab, id: JobId, others: &[JobId]) {
+    let started = lab.ended(id).await.attempted_at.unwrap();
+    for other in others {
+        let ended: DateTime<Utc> = lab.job(*other).await.finalized_at.unwrap();
+        assert!(ended <= started, "job {id} started before job {other} ended");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_runs_link_by_link() {
+    let lab = Lab::new().await;
+    let workers = [lab.worker().await.0, lab.worker().await.0];
+    let mut tx = lab.queue.begin().await.unwrap();
+    let first = tx.enqueue(&probe(1, Act::Sleep { millis: 50 })).await.unwrap().id;
+    let second =
+        tx.enqueue_after(&[first], &probe(2, Act::Effect { first_sleeps_millis: 0 })).await.unwrap().id;
+    let third = tx.enqueue_after(&[second], &probe(3, Act::Nothing)).await.unwrap().id;
+    tx.commit().await.unwrap();
+    comes_after(&lab, third, &[second]).await;
+    comes_after(&lab, second, &[first]).await;
+    for worker in workers {
+        worker.drain().await;
+    }
+    assert_eq!(lab.count(JobState::Completed).await, 3);
+    assert_eq!(lab.scalar("SELECT count(*) FROM job_waits").await, 0);
+}
+
+/// The two may end at once on different workers, each of which sees that the other has not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_waits_for_two_runs_once_both_are_done() {
+    let lab = Lab::new().await;
+    let workers = [lab.worker().await.0, lab.worker().await.0];
+    let mut joins = Vec::new();
+    for key in 0..40 {
+        let mut tx = lab.queue.begin().await.unwrap();
+        let pair = [
+            tx.enqueue(&probe(key, Act::Nothing)).await.unwrap().id,
+            tx.enqueue(&probe(key, Act::Nothing)).await.unwrap().id,
+        ];
+        let join = tx.enqueue_after(&pair, &probe(key, Act::Nothing)).await.unwrap().id;
+        tx.commit().await.unwrap();
+        joins.push((join, pair));
+    }
+    for (join, pair) in joins {
+        comes_after(&lab, join, &pair).await;
+    }
+    for worker in workers {
+        worker.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_has_a_job_at_its_end_and_one_for_failure() {
+    let lab = Lab::new().await;
+    let mut tx = lab.queue.begin().await.unwrap();
+    let batch = tx.enqueue_batch(&nothing(0..20)).await.unwrap();
+    let slow = tx.add_to_batch(batch.id, &[probe(20, Act::Sleep { millis: 200 })]).await.unwrap();
+    let done = tx.enqueue_when_done(batch.id, &probe(100, Act::Nothing)).await.unwrap().id;
+    let failed = tx.enqueue_on_failure(batch.id, &probe(101, Act::Nothing)).await.unwrap().id;
+    tx.commit().await.unwrap();
+    let (worker, probes) = lab.worker().await;
+    let all: Vec<JobId> = batch.jobs.iter().chain(&slow).map(|job| job.id).collect();
+    assert_eq!(all.len(), 21);
+    comes_after(&lab, done, &all).await;
+    assert_eq!(lab.ended(failed).await.state, JobState::Cancelled, "nothing failed");
+    assert_eq!((probes.runs_of(100), probes.runs_of(101)), (1, 0));
+    worker.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_in_a_batch_is_told_and_its_end_waits_for_the_retry() {
+    let lab = Lab::new().await;
+    let mut tx = lab.queue.begin().await.unwrap();
+    let mut jobs = nothing(0..5);
+    jobs.push(probe(5, Act::Discard));
+    let batch = tx.enqueue_batch(&jobs).await.unwrap();
+    let done = tx.enqueue_when_done(batch.id, &probe(100, Act::Nothing)).await.unwrap().id;
+    let failed = tx.enqueue_on_failure(batch.id, &probe(101, Act::Nothing)).await.unwrap().id;
+    tx.commit().await.unwrap();
+    let (worker, probes) = lab.worker().await;
+    assert_eq!(lab.ended(failed).await.state, JobState::Completed);
+    lab.completed(6, PATIENCE).await;
+    assert_eq!(state(&lab, done).await, JobState::Scheduled);
+    // What was wrong is put right, and the job tried again.
+    sqlx::query("UPDATE jobs SET args = '{\"key\": 5, \"act\": \"Nothing\"}' WHERE state = 'discarded'")
+        .execute(lab.pool())
+        .await
+        .unwrap();
+    let dead: i64 = sqlx::query_scalar("SELECT id FROM jobs WHERE state = 'discarded'")
+        .fetch_one(lab.pool())
+        .await
+        .unwrap();
+    admin::retry(&lab.queue, JobId(dead)).await.unwrap();
+    comes_after(&lab, done, &[JobId(dead)]).await;
+    assert_eq!((probes.runs_of(100), probes.runs_of(101)), (1, 1));
+    worker.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_over_or_gone_is_not_waited_for() {
+    let lab = Lab::new().await;
+    let (worker, _) = lab.worker().await;
+    let over = lab.enqueue(1, Act::Nothing).await;
+    lab.ended(over).await;
+    let gone = lab.enqueue(2, Act::Discard).await;
+    lab.ended(gone).await;
+
+    let mut tx = lab.queue.begin().await.unwrap();
+    let at_once = tx.enqueue_after(&[over], &probe(3, Act::Nothing)).await.unwrap().id;
+    let waiting = tx.enqueue_after(&[over, gone], &probe(4, Act::Nothing)).await.unwrap().id;
+    tx.commit().await.unwrap();
+    assert_eq!(lab.ended(at_once).await.state, JobState::Completed);
+    assert_eq!(state(&lab, waiting).await, JobState::Scheduled, "the other may be retried");
+
+    sqlx::query("DELETE FROM jobs WHERE id = $1").bind(gone.0).execute(lab.pool()).await.unwrap();
+    wait::until("nothing is waited for in vain", PATIENCE, async || {
+        (state(&lab, waiting).await == JobState::Cancelled).then_some(())
+    })
+    .await;
+    let mut tx = lab.queue.begin().await.unwrap();
+    let refused = tx.enqueue_after(&[over, gone], &probe(5, Act::Nothing)).await.unwrap_err();
+    assert!(matches!(refused, WaitError::NoJob(id) if id == gone), "{refused}");
+    drop(tx);
+    worker.drain().await;
+}
+
+/// All that is known of who waits is in Postgres: a worker that dies loses none of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_outlives_its_workers() {
+    let lab = Lab::new().await;
+    let lease = Duration::from_secs(2);
+    let mut tx = lab.queue.begin().await.unwrap();
+    let first = tx.enqueue(&probe(1, Act::LooseEffect { first_sleeps_millis: 60_000 })).await.unwrap().id;
+    let second = tx.enqueue_after(&[first], &probe(2, Act::Nothing)).await.unwrap().id;
+    tx.commit().await.unwrap();
+    let process = lab.process(lease, Duration::from_secs(5)).await;
+    lab.rows("starts", 1, PATIENCE).await;
+    process.signal(Signal::SIGKILL);
+    let (worker, _) = lab.worker_with(labelfleet::queue::WorkerOptions { lease, ..lab.options() }).await;
+    comes_after(&lab, second, &[first]).await;
+    assert_eq!(lab.job(first).await.attempt, 2);
+    worker.drain().await;
+}
