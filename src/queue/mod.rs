@@ -10,6 +10,7 @@
 //! - `leader`: what one worker does for all: retries, lost ids, dead workers, schedules
 //! - [`signals`]: how a process is told to stop
 //! - [`admin`]: what operators do with jobs
+//! - [`queues`]: what they do with queues
 //!
 //! docs/QUEUE.md has the state machine and what is promised.
 
@@ -22,6 +23,7 @@ mod keyed;
 mod leader;
 mod limits;
 mod metrics;
+pub mod queues;
 pub mod registry;
 pub mod signals;
 mod successors;

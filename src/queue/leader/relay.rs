@@ -85,9 +85,13 @@ impl Relay {
             return Ok(());
         }
         // Whatever the queues of the kinds that this leader knows: those of all workers.
-        let queues = sqlx::query_scalar!(r#"SELECT DISTINCT unnest(queues) AS "queue!" FROM workers"#)
-            .fetch_all(pool)
-            .await?;
+        let queues = sqlx::query_scalar!(
+            r#"SELECT unnest(queues) AS "queue!" FROM workers
+               -- Nobody takes from these, so nothing is lost.
+               EXCEPT SELECT name FROM queues WHERE paused_at IS NOT NULL"#
+        )
+        .fetch_all(pool)
+        .await?;
         for queue in queues {
             let Ok(waiting) = self.lengths(&queue).await else {
                 self.pause();

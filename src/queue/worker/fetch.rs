@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     backend::{AckLayer, Claimed},
     claim::{Claim, Claimer},
+    control::Pause,
     rates::Rates,
     slots::{After, Slots},
 };
@@ -42,6 +43,7 @@ pub(super) struct Fetcher {
     pub rates: Rates,
     /// What this worker can run, as names that live on.
     pub kinds: Vec<&'static str>,
+    pub pause: Pause,
     pub jobs: mpsc::Sender<Claimed>,
     pub ack: AckLayer,
 }
@@ -60,10 +62,13 @@ impl Fetcher {
         let mut is_warned = false;
         loop {
             let free = self.slots.free().await;
+            self.pause.over().await;
             link = match link {
                 Link::Up(mut connection) => match self.turns.ids(&mut connection, POP_WAIT, free).await {
                     Ok(ids) => {
                         if !ids.is_empty() {
+                            // What this pop was waiting for when the pause began starts after it.
+                            self.pause.over().await;
                             self.claim(&ids).await;
                         }
                         Link::Up(connection)

@@ -3,6 +3,7 @@
 //! ```text
 //! Redis --ids--> fetch --claim--> Postgres          heartbeat: the lease, on a thread of its own
 //!                  |                                 audit:     claims whose answer was lost
+//!                  |                                 control:   what operators tell it
 //!                  v                                 leader:    what one worker does for all
 //!   apalis: ack( spawn( trace( catch panics( timeout( handler )))))
 //!                  |
@@ -16,6 +17,7 @@
 mod audit;
 mod backend;
 mod claim;
+mod control;
 mod fetch;
 mod finish;
 mod heartbeat;
@@ -109,6 +111,7 @@ impl Worker {
         let claim_pool = pools::claiming(&options.database, queues.len());
         let finish_pool = pools::finishing(&options.database);
         let leader_pool = pools::leading(&options.database);
+        let control_pool = pools::controlling(&options.database);
 
         let (finished, ends) = mpsc::unbounded_channel();
         let finisher = tokio::spawn(finish::Finisher { pool: finish_pool.clone(), worker: id }.run(ends));
@@ -118,6 +121,7 @@ impl Worker {
         let (stop, cut, background) =
             (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let held = Arc::new(Held::default());
+        let mut control = control::Control::new(control_pool.clone());
         let registry = Arc::new(registry);
         let mut monitor = Monitor::new().should_restart(|_, error| {
             tracing::error!(%error, "a queue's worker broke: it is started again");
@@ -143,6 +147,7 @@ impl Worker {
                 turns: Pop::new(&options.redis_prefix, queue),
                 rates: rates::Rates::new(options.redis_prefix.clone()),
                 kinds,
+                pause: control.pause_of(queue),
                 jobs,
                 ack: ack.clone(),
             };
@@ -169,9 +174,10 @@ impl Worker {
         }
         background.spawn(
             stop.clone().run_until_cancelled_owned(
-                audit::Audit { pool: leader_pool.clone(), worker: id, held }.run(),
+                audit::Audit { pool: control_pool, worker: id, held }.run(),
             ),
         );
+        background.spawn(stop.clone().run_until_cancelled_owned(control.run()));
         let leader =
             Leader::new(leader_pool, redis, options.redis_prefix, dispatcher, registry, options.lease);
         background.spawn(leader.run(stop.clone()));

@@ -21,6 +21,11 @@ pub(super) fn leading(database: &PgConnectOptions) -> PgPool {
     pool(2, database.clone().application_name("labelfleet-leader"))
 }
 
+/// For what watches the running worker: its audit and its operators.
+pub(super) fn controlling(database: &PgConnectOptions) -> PgPool {
+    pool(1, by_index(database).application_name("labelfleet-control"))
+}
+
 /// Connects when first used. A connection that broke shows by its first statement's error, which all callers
 /// outlive, so none is tried before use.
 fn pool(connections: usize, options: PgConnectOptions) -> PgPool {
