@@ -173,9 +173,8 @@ impl Worker {
             });
         }
         background.spawn(
-            stop.clone().run_until_cancelled_owned(
-                audit::Audit { pool: control_pool, worker: id, held }.run(),
-            ),
+            stop.clone()
+                .run_until_cancelled_owned(audit::Audit { pool: control_pool, worker: id, held }.run()),
         );
         background.spawn(stop.clone().run_until_cancelled_owned(control.run()));
         let leader =
