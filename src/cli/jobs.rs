@@ -48,8 +48,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let as_json = args.showing.json;
     let text = match args.command {
         Command::List { state, kind, queue, before, limit } => {
-            let filter = JobFilter { state, kind, queue, before: before.map(JobId) };
-            let jobs = admin::list(&pool, &filter, limit).await?;
+            let filter =
+                JobFilter { states: state.into_iter().collect(), kind, queue, ..JobFilter::default() };
+            let jobs = admin::list(&pool, &filter, before.map(JobId), limit).await?.data;
             if as_json { json(&jobs)? } else { table(&jobs) }
         }
         Command::Show { id } => {
@@ -116,7 +117,7 @@ fn detail(job: &Job, attempts: &[JobAttempt]) -> String {
             "attempt {}: {} at {}",
             attempt.attempt,
             attempt.outcome,
-            time(attempt.finished_at)
+            attempt.finished_at.map_or_else(|| "-".to_owned(), time)
         ));
         let error = attempt.error.iter().flat_map(|error| error.lines());
         lines.extend(error.map(|line| format!("    {line}")));

@@ -38,6 +38,7 @@ mod events;
 mod extract;
 mod gold_tasks;
 mod images;
+mod jobs;
 mod keys;
 mod labeling_configs;
 mod metrics;
@@ -138,12 +139,17 @@ fn closed_routes() -> OpenApiRouter<AppState> {
         .merge(events::routes())
         .merge(monitoring::routes())
         .merge(quality::routes())
+        .merge(jobs::routes())
         .routes(routes!(reconcile::run_reconcile))
 }
 
 /// For administrators.
 fn admin_routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().merge(users::routes()).merge(keys::routes()).merge(settings::admin_routes())
+    OpenApiRouter::new()
+        .merge(users::routes())
+        .merge(keys::routes())
+        .merge(settings::admin_routes())
+        .merge(jobs::admin_routes())
 }
 
 /// The OpenAPI document of [`router`].

@@ -107,3 +107,60 @@ impl<T> Paginated<T> {
         Self { data: slice.rows, pagination }
     }
 }
+
+/// As the document tells them.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "a schema")]
+pub struct KeysetParams {
+    /// Results per page.
+    #[param(minimum = 1, maximum = 500, default = 50)]
+    limit: Option<i64>,
+    /// Only what has a lower id: `nextBefore` of the page before.
+    #[param(minimum = 1)]
+    before: Option<i64>,
+}
+
+/// The query of a list whose pages go by id: all that is bad is told at once.
+#[derive(Debug)]
+pub struct Keyset<F> {
+    pub filter: F,
+    pub before: Option<i64>,
+    pub limit: i64,
+}
+
+impl<F: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Keyset<F> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        let query = parts.uri.query().unwrap_or_default().as_bytes();
+        match (parse::urlencoded(query), keyset(query)) {
+            (Ok(filter), Ok((before, limit))) => Ok(Self { filter, before, limit }),
+            (Err(Error::Invalid(mut issues)), Err(Error::Invalid(more))) => {
+                issues.extend(more);
+                Err(Error::Invalid(issues).into())
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error.into()),
+        }
+    }
+}
+
+const DEFAULT_KEYSET_LIMIT: i64 = 50;
+
+fn keyset(query: &[u8]) -> ops::Result<(Option<i64>, i64)> {
+    #[derive(Deserialize)]
+    struct Given {
+        limit: Option<String>,
+        before: Option<String>,
+    }
+    let given: Given = parse::urlencoded(query)?;
+    let limit = given.limit.map_or(Ok(DEFAULT_KEYSET_LIMIT), |text| text.parse::<i64>());
+    let before = given.before.map(|text| text.parse::<i64>()).transpose();
+    let mut checks = Checks::default();
+    let is_limit = limit.as_ref().is_ok_and(|limit| (1..=MAX_LIMIT).contains(limit));
+    checks.require("limit", is_limit, format!("must be a whole number from 1 to {MAX_LIMIT}"));
+    let is_before = before.as_ref().is_ok_and(|before| before.is_none_or(|before| before >= 1));
+    checks.require("before", is_before, "must be a whole number, 1 or more");
+    checks.done().map_err(Error::Invalid)?;
+    Ok((before.unwrap_or_default(), limit.unwrap_or(DEFAULT_KEYSET_LIMIT)))
+}

@@ -22,6 +22,12 @@ use super::{
 #[sqlx(transparent)]
 pub struct JobId(pub i64);
 
+impl From<i64> for JobId {
+    fn from(id: i64) -> Self {
+        Self(id)
+    }
+}
+
 impl std::fmt::Display for JobId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)

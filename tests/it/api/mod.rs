@@ -8,6 +8,7 @@ mod bad_input;
 mod doors;
 mod events;
 mod gold_tasks;
+mod jobs;
 mod keys;
 mod labeling;
 mod labeling_configs;

@@ -30,7 +30,7 @@ async fn a_discarded_job_is_run_again_on_request() {
 }
 
 #[tokio::test]
-async fn a_waiting_job_is_cancelled_and_a_running_one_is_not() {
+async fn a_waiting_job_is_cancelled_and_a_running_one_is_asked_to_stop() {
     let lab = Lab::new().await;
     let ids = lab.enqueue_all(&nothing(0..2)).await;
     assert_eq!(admin::cancel(lab.pool(), ids[0]).await.unwrap().state, JobState::Cancelled);
@@ -47,7 +47,11 @@ async fn a_waiting_job_is_cancelled_and_a_running_one_is_not() {
     .execute(lab.pool())
     .await
     .unwrap();
-    assert!(refusal(admin::cancel(lab.pool(), ids[1]).await).contains("is running"));
+    let asked = admin::cancel(lab.pool(), ids[1]).await.unwrap();
+    assert_eq!(asked.state, JobState::Running);
+    assert!(asked.cancel_requested_at.is_some());
+    let again = admin::cancel(lab.pool(), ids[1]).await.unwrap();
+    assert_eq!(again.cancel_requested_at, asked.cancel_requested_at, "twice is success");
     assert!(matches!(admin::cancel(lab.pool(), JobId(-1)).await, Err(AdminError::NotFound(_))));
 }
 
@@ -71,11 +75,14 @@ async fn jobs_are_listed_newest_first_page_by_page() {
     let mut ids = lab.enqueue_all(&nothing(0..5)).await;
     ids.sort_unstable();
     admin::cancel(lab.pool(), ids[0]).await.unwrap();
-    let waiting = JobFilter { state: Some(JobState::Available), ..JobFilter::default() };
-    let first = admin::list(lab.pool(), &waiting, 3).await.unwrap();
+    let waiting = JobFilter { states: vec![JobState::Available], ..JobFilter::default() };
+    let first = admin::list(lab.pool(), &waiting, None, 3).await.unwrap();
+    assert_eq!(first.next_before, Some(ids[2]));
+    let first = first.data;
     assert_eq!(first.iter().map(|job| job.id).collect::<Vec<_>>(), [ids[4], ids[3], ids[2]]);
-    let rest = JobFilter { before: Some(ids[2]), ..waiting };
-    let second = admin::list(lab.pool(), &rest, 3).await.unwrap();
+    let second = admin::list(lab.pool(), &waiting, Some(ids[2]), 3).await.unwrap();
+    assert_eq!(second.next_before, None);
+    let second = second.data;
     assert_eq!(second.iter().map(|job| job.id).collect::<Vec<_>>(), [ids[1]]);
     let counts = admin::counts(lab.pool()).await.unwrap();
     assert_eq!(
