@@ -21,6 +21,7 @@ use super::{
     dispatch::Dispatcher,
     job::{JobArgs, JobId},
     limits::{Concurrency, Lane, Rate},
+    payload,
 };
 
 /// Handle on the queue: cheap to clone.
@@ -489,7 +490,15 @@ enum Due {
 }
 
 fn encode<J: JobArgs>(args: &J) -> sqlx::Result<String> {
-    serde_json::to_string(args).map_err(|error| sqlx::Error::Encode(error.into()))
+    let json = serde_json::to_string(args).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    if json.len() > payload::MOST_BYTES {
+        let (kind, bytes, most) = (J::KIND, json.len(), payload::MOST_BYTES);
+        return Err(sqlx::Error::Encode(
+            format!("the arguments of a {kind} job are {bytes} bytes of JSON: at most {most} are allowed")
+                .into(),
+        ));
+    }
+    Ok(json)
 }
 
 /// To the microsecond, which is what Postgres holds; longer than Postgres can count is its longest.

@@ -3,18 +3,21 @@
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
     client::Tx,
     limits::{Concurrency, Priority, Rate},
+    notes::{self, Draft, Notes},
+    payload,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, sqlx::Type)]
@@ -115,6 +118,16 @@ pub struct JobContext {
     pub max_attempts: i32,
     worker: Uuid,
     finished: Arc<AtomicBool>,
+    run: Arc<State>,
+}
+
+/// What the handler and the worker tell each other during the run.
+#[derive(Debug, Default)]
+struct State {
+    cancel: CancellationToken,
+    notes: Mutex<Notes>,
+    /// The handler's transaction writes the notes, and holds the job's row meanwhile.
+    is_finishing: AtomicBool,
 }
 
 /// Why a run could not be finished in the handler's transaction.
@@ -129,7 +142,28 @@ pub enum FinishError {
 
 impl JobContext {
     pub fn new(id: JobId, attempt: i32, max_attempts: i32, worker: Uuid) -> Self {
-        Self { id, attempt, max_attempts, worker, finished: Arc::default() }
+        Self { id, attempt, max_attempts, worker, finished: Arc::default(), run: Arc::default() }
+    }
+
+    /// Returns once an operator has asked the job to stop. Then the handler should end soon, in whatever way: after 5 s it is
+    /// dropped where it waits. If it succeeds all the same, the job is completed; else it is cancelled.
+    pub async fn cancelled(&self) {
+        self.run.cancel.cancelled().await;
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.run.cancel.is_cancelled()
+    }
+
+    /// Tells operators how far the run has come, from 0 to 1. They see it within a second.
+    pub fn progress(&self, done: f32) {
+        self.notes().progress(done);
+    }
+
+    /// Tells operators a line, within a second. Of a job the newest 1,000 lines are kept, of a line the first 2,000
+    /// characters. Lines after [`JobContext::finish_in`] are lost.
+    pub fn log(&self, line: impl AsRef<str>) {
+        self.notes().log(line.as_ref());
     }
 
     /// Completes the job in the transaction of its effects: they and the completion are committed together or
@@ -140,13 +174,18 @@ impl JobContext {
     /// Once finished, the job no longer is open: the same transaction may enqueue its successor by the same
     /// unique key.
     pub async fn finish_in(&self, tx: &mut Tx, result: serde_json::Value) -> Result<(), FinishError> {
+        self.run.is_finishing.store(true, Ordering::Release);
+        let draft = self.last_notes();
+        if let Some(draft) = draft {
+            notes::write(&mut **tx, self.worker, &[draft]).await?;
+        }
         let done = sqlx::query!(
             // A job has a worker exactly while it runs; so compared, only the primary key is a way to it.
             "UPDATE jobs SET state = 'completed', worker_id = NULL, finalized_at = now(), result = $3
              WHERE id = $1 AND attempt = $2 AND worker_id IS NOT DISTINCT FROM $4",
             self.id as JobId,
             self.attempt,
-            (!result.is_null()).then_some(result),
+            payload::result(result),
             self.worker,
         )
         .execute(&mut **tx)
@@ -156,6 +195,29 @@ impl JobContext {
         }
         tx.on_commit(self.finished.clone());
         Ok(())
+    }
+
+    pub(super) fn cancel(&self) {
+        self.run.cancel.cancel();
+    }
+
+    /// What the control task may write now.
+    pub(super) fn notes_while_running(&self) -> Option<Draft> {
+        if self.run.is_finishing.load(Ordering::Acquire) { None } else { self.last_notes() }
+    }
+
+    /// What is not written yet.
+    pub(super) fn last_notes(&self) -> Option<Draft> {
+        self.notes().draft(self.id, self.attempt)
+    }
+
+    pub(super) fn notes_written(&self, draft: &Draft) {
+        self.notes().written(draft);
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        // They are whole after each operation.
+        self.run.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether [`JobContext::finish_in`] was committed.

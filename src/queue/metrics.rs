@@ -16,7 +16,7 @@ pub(crate) struct Meter {
 impl Meter {
     fn new(queue: &'static str, kind: &'static str) -> Self {
         let ended = |outcome: &'static str| counter!("jobs_ended_total", "queue" => queue, "kind" => kind, "outcome" => outcome);
-        let outcomes = ["retry", "discard", "snooze", "panic", "timeout", "released"];
+        let outcomes = ["retry", "discard", "snooze", "panic", "timeout", "released", "cancelled"];
         Self {
             wait: histogram!("jobs_wait_seconds", "queue" => queue, "kind" => kind),
             run: histogram!("jobs_run_seconds", "queue" => queue, "kind" => kind),

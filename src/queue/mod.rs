@@ -23,6 +23,8 @@ mod keyed;
 mod leader;
 mod limits;
 mod metrics;
+mod notes;
+mod payload;
 pub mod queues;
 pub mod registry;
 pub mod signals;

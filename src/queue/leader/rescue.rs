@@ -18,8 +18,10 @@ pub(super) async fn rescue(client: &Client) -> sqlx::Result<()> {
                FOR UPDATE SKIP LOCKED
            ), rescued AS (
                UPDATE jobs
-               SET state = CASE WHEN attempt < max_attempts THEN 'available' ELSE 'discarded' END,
-                   finalized_at = CASE WHEN attempt < max_attempts THEN NULL ELSE now() END,
+               SET state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+                                WHEN attempt < max_attempts THEN 'available' ELSE 'discarded' END,
+                   finalized_at = CASE WHEN cancel_requested_at IS NULL AND attempt < max_attempts THEN NULL
+                                       ELSE now() END,
                    worker_id = NULL, dispatched_at = now()
                FROM lost WHERE jobs.id = lost.id
                RETURNING jobs.id, queue, priority, flow, kind, attempt, attempted_at, jobs.state, lost.worker_id
@@ -27,20 +29,24 @@ pub(super) async fn rescue(client: &Client) -> sqlx::Result<()> {
                INSERT INTO job_attempts (job_id, attempt, worker_id, started_at, outcome, error)
                SELECT id, attempt, worker_id, attempted_at, 'lost', 'the worker was lost' FROM rescued
            )
-           SELECT id AS "id: JobId", queue, priority, flow, kind, attempt, worker_id, state = 'available' AS "is_due!" FROM rescued"#
+           SELECT id AS "id: JobId", queue, priority, flow, kind, attempt, worker_id, state FROM rescued"#
     )
     .fetch_all(client.pool())
     .await?;
     for job in rescued.iter() {
         let (id, kind, attempt, worker) = (job.id.0, &job.kind, job.attempt, job.worker_id);
-        if job.is_due {
-            tracing::warn!(job = id, kind, attempt, ?worker, "the worker was lost: the job runs again");
-        } else {
-            tracing::error!(job = id, kind, attempt, ?worker, "job discarded: its workers were lost");
+        match job.state.as_str() {
+            "available" => {
+                tracing::warn!(job = id, kind, attempt, ?worker, "the worker was lost: the job runs again")
+            }
+            "cancelled" => {
+                tracing::info!(job = id, kind, attempt, ?worker, "job cancelled: its worker was lost")
+            }
+            _ => tracing::error!(job = id, kind, attempt, ?worker, "job discarded: its workers were lost"),
         }
     }
     metrics::counter!("jobs_rescued_total").increment(rescued.len() as u64);
-    let due = rescued.into_iter().filter(|job| job.is_due);
+    let due = rescued.into_iter().filter(|job| job.state == "available");
     relay::send(
         client,
         due.map(|job| DueJob {

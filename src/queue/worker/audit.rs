@@ -58,12 +58,15 @@ pub(super) async fn release(pool: &PgPool, worker: Uuid, run: Option<(JobId, i32
     let (id, attempt) = run.unzip();
     let done = sqlx::query!(
         "WITH released AS (
-             UPDATE jobs SET state = 'available', worker_id = NULL, max_attempts = max_attempts + 1
+             UPDATE jobs SET state = CASE WHEN cancel_requested_at IS NULL THEN 'available' ELSE 'cancelled' END,
+                             finalized_at = CASE WHEN cancel_requested_at IS NOT NULL THEN now() END,
+                             worker_id = NULL, max_attempts = max_attempts + 1
              WHERE state = 'running' AND worker_id = $1 AND ($2::bigint IS NULL OR (id = $2 AND attempt = $3))
-             RETURNING id, attempt, attempted_at
+             RETURNING id, attempt, attempted_at,
+                       CASE state WHEN 'cancelled' THEN 'cancelled' ELSE 'released' END AS outcome
          )
          INSERT INTO job_attempts (job_id, attempt, worker_id, started_at, outcome)
-         SELECT id, attempt, $1, attempted_at, 'released' FROM released",
+         SELECT id, attempt, $1, attempted_at, outcome FROM released",
         worker,
         id as Option<JobId>,
         attempt,

@@ -184,6 +184,11 @@ where
                         Ok(failure) => *failure,
                         Err(other) => Failure::Retry(anyhow::anyhow!(other)),
                     };
+                    let failure = match failure {
+                        Failure::Cancelled(_) => failure,
+                        other if ticket.context.is_cancelled() => Failure::Cancelled(other.to_string()),
+                        other => other,
+                    };
                     let ending = Ending::of(
                         &failure,
                         ticket.context.attempt,
@@ -209,6 +214,7 @@ fn log(ticket: &Ticket, ending: &Ending) {
         "retryable" => {
             tracing::warn!(job, kind, attempt, outcome, error, delay = ?ending.delay, "job failed")
         }
+        "cancelled" => tracing::info!(job, kind, attempt, outcome, error, "job cancelled"),
         state => tracing::debug!(job, kind, attempt, outcome, state, delay = ?ending.delay, "job put back"),
     }
 }

@@ -54,7 +54,8 @@ impl Claimer {
                    ORDER BY id
                    FOR UPDATE SKIP LOCKED
                )
-               UPDATE jobs SET state = 'running', attempt = attempt + 1, worker_id = $4, attempted_at = now()
+               UPDATE jobs SET state = 'running', attempt = attempt + 1, worker_id = $4, attempted_at = now(),
+                               progress = NULL
                FROM due WHERE jobs.id = due.id
                RETURNING jobs.id AS "id: JobId", kind, args::text AS "args!", attempt, max_attempts, concurrency_key, is_awaited,
                          greatest(0, extract(epoch FROM now() - scheduled_at))::float8 AS "waited!""#,
@@ -155,7 +156,8 @@ impl Claimer {
                    ORDER BY id
                    FOR UPDATE SKIP LOCKED
                )
-               UPDATE jobs SET state = 'running', attempt = attempt + 1, worker_id = $2, attempted_at = now()
+               UPDATE jobs SET state = 'running', attempt = attempt + 1, worker_id = $2, attempted_at = now(),
+                               progress = NULL
                FROM due WHERE jobs.id = due.id
                RETURNING jobs.id AS "id: JobId", kind, args::text AS "args!", attempt, max_attempts, concurrency_key, is_awaited,
                          greatest(0, extract(epoch FROM now() - scheduled_at))::float8 AS "waited!""#,

@@ -1,18 +1,27 @@
-//! What operators tell a running worker, by way of Postgres: which of its queues are paused. It looks twice a second, in
-//! one statement.
+//! What operators tell a running worker, by way of Postgres: which of its queues are paused, which of its jobs are to stop.
+//! It looks twice a second, in one statement; another writes what its jobs say of themselves, if any does.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use sqlx::PgPool;
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval},
 };
+use uuid::Uuid;
+
+use super::slots::Held;
+use crate::queue::{
+    job::{JobContext, JobId},
+    notes::{self, Draft},
+};
 
 const EVERY: Duration = Duration::from_millis(500);
 
 pub(super) struct Control {
-    pub pool: PgPool,
+    pool: PgPool,
+    worker: Uuid,
+    held: Arc<Held>,
     queues: Vec<String>,
     /// By queue.
     paused: BTreeMap<&'static str, watch::Sender<bool>>,
@@ -22,8 +31,8 @@ pub(super) struct Control {
 pub(super) struct Pause(watch::Receiver<bool>);
 
 impl Control {
-    pub fn new(pool: PgPool) -> Self {
-        Self { pool, queues: Vec::new(), paused: BTreeMap::new() }
+    pub fn new(pool: PgPool, worker: Uuid, held: Arc<Held>) -> Self {
+        Self { pool, worker, held, queues: Vec::new(), paused: BTreeMap::new() }
     }
 
     /// Watches the queue, too. Until the first look it counts as paused.
@@ -40,25 +49,50 @@ impl Control {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            // Whoever works on jobs says so too.
             if let Err(error) = self.look().await {
-                // Whoever works on jobs says so too.
                 tracing::debug!(%error, "operators' wishes can't be looked up now");
+            }
+            if let Err(error) = self.note().await {
+                tracing::debug!(%error, "what jobs say can't be written now");
             }
         }
     }
 
     async fn look(&self) -> sqlx::Result<()> {
-        let paused = sqlx::query_scalar!(
-            "SELECT name FROM queues WHERE paused_at IS NOT NULL AND name = ANY ($1)",
-            &self.queues
+        let wishes = sqlx::query!(
+            r#"SELECT name AS paused, NULL::bigint AS "id: JobId", NULL::int AS attempt FROM queues
+               WHERE paused_at IS NOT NULL AND name = ANY ($1)
+               UNION ALL
+               SELECT NULL, id, attempt FROM jobs
+               WHERE state = 'running' AND worker_id = $2 AND cancel_requested_at IS NOT NULL"#,
+            &self.queues,
+            self.worker,
         )
         .fetch_all(&self.pool)
         .await?;
+        for wish in &wishes {
+            if let (Some(id), Some(attempt)) = (wish.id, wish.attempt) {
+                self.held.cancel(id, attempt);
+            }
+        }
         for (queue, sender) in &self.paused {
-            let is_paused = paused.iter().any(|name| name == queue);
+            let is_paused = wishes.iter().any(|wish| wish.paused.as_deref() == Some(*queue));
             if sender.send_replace(is_paused) != is_paused {
                 tracing::debug!(queue, is_paused, "the queue's pause begins or ends");
             }
+        }
+        Ok(())
+    }
+
+    async fn note(&self) -> sqlx::Result<()> {
+        let (contexts, drafts): (Vec<JobContext>, Vec<Draft>) = self.held.notes().into_iter().unzip();
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        notes::write(&self.pool, self.worker, &drafts).await?;
+        for (context, draft) in contexts.iter().zip(&drafts) {
+            context.notes_written(draft);
         }
         Ok(())
     }

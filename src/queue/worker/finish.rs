@@ -17,7 +17,11 @@ use super::{
     outcome::Ending,
     slots::{BATCH, Ticket},
 };
-use crate::queue::{client::interval, job::JobId};
+use crate::queue::{
+    client::interval,
+    job::JobId,
+    notes::{self, Draft},
+};
 
 /// How long the first outcome of a batch waits for more.
 const LINGER: Duration = Duration::from_millis(3);
@@ -113,6 +117,7 @@ impl Finisher {
                 End::Failed(ending) => failed.push(ticket, ending),
             }
         }
+        self.note(batch).await?;
         let mut written = Vec::with_capacity(batch.len());
         if !completed.ids.is_empty() {
             written.extend(self.complete(&completed).await?);
@@ -121,6 +126,31 @@ impl Finisher {
             written.extend(self.fail(&failed).await?);
         }
         Ok(written)
+    }
+
+    /// What the runs said last.
+    async fn note(&self, batch: &[Finished]) -> sqlx::Result<()> {
+        let drafts: Vec<Draft> =
+            batch.iter().filter_map(|finished| finished.ticket.context.last_notes()).collect();
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        match notes::write(&self.pool, self.worker, &drafts).await {
+            Err(error) if is_passing(&error) => return Err(error),
+            Err(error) => tracing::error!(%error, "what jobs said last is refused"),
+            Ok(()) => {}
+        }
+        // Ids are in order in both.
+        let mut drafts = drafts.iter().peekable();
+        for Finished { ticket, .. } in batch {
+            let context = &ticket.context;
+            if let Some(draft) =
+                drafts.next_if(|draft| draft.id == context.id && draft.attempt == context.attempt)
+            {
+                context.notes_written(draft);
+            }
+        }
+        Ok(())
     }
 
     async fn complete(&self, ends: &Completed) -> sqlx::Result<Vec<JobId>> {
@@ -146,13 +176,17 @@ impl Finisher {
                                         $7::text[])
                             AS ended (id, attempt, outcome, state, delay, is_spared, error)
                ), done AS (
-                   UPDATE jobs SET state = ended.state, worker_id = NULL, scheduled_at = now() + ended.delay,
+                   -- Whatever the run did not know: a job that was asked to stop ends here.
+                   UPDATE jobs SET state = CASE WHEN cancel_requested_at IS NULL THEN ended.state ELSE 'cancelled' END,
+                                   worker_id = NULL, scheduled_at = now() + ended.delay,
                                    max_attempts = max_attempts + ended.is_spared::int,
-                                   finalized_at = CASE WHEN ended.state = 'discarded' THEN now() END
+                                   finalized_at = CASE WHEN ended.state IN ('discarded', 'cancelled')
+                                                            OR cancel_requested_at IS NOT NULL THEN now() END
                    FROM ended
                    WHERE jobs.id = ended.id AND jobs.attempt = ended.attempt
                      AND worker_id IS NOT DISTINCT FROM $8
-                   RETURNING jobs.id, jobs.attempt, attempted_at, ended.outcome, ended.error
+                   RETURNING jobs.id, jobs.attempt, attempted_at, ended.error,
+                             CASE WHEN jobs.state = 'cancelled' THEN 'cancelled' ELSE ended.outcome END AS outcome
                )
                INSERT INTO job_attempts (job_id, attempt, worker_id, started_at, outcome, error)
                SELECT id, attempt, $8, attempted_at, outcome, error FROM done

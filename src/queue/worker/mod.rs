@@ -121,7 +121,7 @@ impl Worker {
         let (stop, cut, background) =
             (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let held = Arc::new(Held::default());
-        let mut control = control::Control::new(control_pool.clone());
+        let mut control = control::Control::new(control_pool.clone(), id, held.clone());
         let registry = Arc::new(registry);
         let mut monitor = Monitor::new().should_restart(|_, error| {
             tracing::error!(%error, "a queue's worker broke: it is started again");

@@ -16,6 +16,8 @@ pub(crate) enum Failure {
     Timeout(Duration),
     /// The worker stops: others may run it.
     Released,
+    /// An operator asked it to stop, and it did not succeed all the same. With what it ended by.
+    Cancelled(String),
 }
 
 impl From<JobError> for Failure {
@@ -38,6 +40,7 @@ impl fmt::Display for Failure {
             Self::Panic(message) => write!(f, "panicked: {message}"),
             Self::Timeout(after) => write!(f, "timed out after {after:?}"),
             Self::Released => f.write_str("released by a stopping worker"),
+            Self::Cancelled(how) => write!(f, "cancelled: {how}"),
         }
     }
 }
@@ -68,6 +71,7 @@ impl Ending {
             Failure::Panic(_) => "panic",
             Failure::Timeout(_) => "timeout",
             Failure::Released => "released",
+            Failure::Cancelled(_) => "cancelled",
         };
         let (state, delay) = match failure {
             Failure::Retry(_) | Failure::Panic(_) | Failure::Timeout(_) if attempt < max_attempts => {
@@ -80,6 +84,7 @@ impl Ending {
             | Failure::Undecodable(_) => ("discarded", Duration::ZERO),
             Failure::Snooze(delay) => ("scheduled", *delay),
             Failure::Released => ("available", Duration::ZERO),
+            Failure::Cancelled(_) => ("cancelled", Duration::ZERO),
         };
         let is_spared = matches!(failure, Failure::Snooze(_) | Failure::Released);
         let error = (!is_spared).then(|| storable(&failure.to_string()));
@@ -117,6 +122,13 @@ mod tests {
     #[test]
     fn discarding_does_not_wait_for_the_last_attempt() {
         assert_eq!(ending(Failure::Discard(anyhow!("x")), 1).state, "discarded");
+    }
+
+    #[test]
+    fn what_an_operator_stopped_is_not_tried_again() {
+        let stopped = ending(Failure::Cancelled("by error".into()), 1);
+        assert_eq!((stopped.state, stopped.is_spared), ("cancelled", false));
+        assert_eq!(stopped.error.as_deref(), Some("cancelled: by error"));
     }
 
     #[test]

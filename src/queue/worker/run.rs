@@ -1,12 +1,15 @@
-//! One run of a job: its handler, under its timeout.
+//! One run of a job: its handler, under its timeout and its operators' wishes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use apalis_core::task::Task;
 use tokio_util::sync::CancellationToken;
 
 use super::{backend::Claimed, outcome::Failure};
-use crate::queue::registry::Registry;
+use crate::queue::{job::JobContext, payload, registry::Registry};
+
+/// How long a handler that was asked to stop may take.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs one job to its end. The value is stored as the job's result, unless it is null.
 pub(super) async fn run<S: Send + Sync + 'static>(
@@ -23,17 +26,19 @@ pub(super) async fn run<S: Send + Sync + 'static>(
     tokio::select! {
         biased;
         ended = tokio::time::timeout(kind.timeout, handler) => match ended {
-            Ok(Ok(result)) => Ok(storable(&result)),
+            Ok(Ok(result)) => Ok(payload::result(result).map(|result| result.to_string())),
             Ok(Err(failure)) => Err(failure),
             Err(_) => Err(Failure::Timeout(kind.timeout)),
         },
         () = cut.cancelled() => Err(Failure::Released),
+        () = ignored(&job.ticket.context) => Err(Failure::Cancelled(format!("asked to stop, it went on for {GRACE:?}"))),
     }
 }
 
-/// The result as JSON, without the one character that jsonb can't hold.
-fn storable(result: &serde_json::Value) -> Option<String> {
-    (!result.is_null()).then(|| result.to_string().replace("\\u0000", ""))
+/// The handler was asked to stop and has had its time.
+async fn ignored(context: &JobContext) {
+    context.cancelled().await;
+    tokio::time::sleep(GRACE).await;
 }
 
 pub(super) type PanicPayload = Box<dyn std::any::Any + Send>;

@@ -5,7 +5,7 @@
 //! runs from one whose claim it never heard of.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::queue::{
     job::{JobContext, JobId},
+    notes::Draft,
     successors::Ended,
 };
 
@@ -32,17 +33,35 @@ const AHEAD: Duration = Duration::from_millis(20);
 /// How long a claim waits for more free slots, so that short jobs are claimed in batches.
 const LINGER: Duration = Duration::from_millis(2);
 
-/// The fences of all jobs that this worker holds.
+/// All jobs that this worker holds, by fence.
 #[derive(Debug, Default)]
-pub(super) struct Held(Mutex<HashSet<(JobId, i32)>>);
+pub(super) struct Held(Mutex<HashMap<(JobId, i32), JobContext>>);
 
 impl Held {
     pub fn contains(&self, id: JobId, attempt: i32) -> bool {
-        self.lock().contains(&(id, attempt))
+        self.lock().contains_key(&(id, attempt))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<(JobId, i32)>> {
-        // The set is whole after each of its operations, so a panic elsewhere does not spoil it.
+    /// Has the run's handler told to stop.
+    pub fn cancel(&self, id: JobId, attempt: i32) {
+        if let Some(context) = self.lock().get(&(id, attempt)) {
+            context.cancel();
+        }
+    }
+
+    /// What runs have said and nobody has written yet, in the order of their ids.
+    pub fn notes(&self) -> Vec<(JobContext, Draft)> {
+        let mut notes: Vec<_> = self
+            .lock()
+            .values()
+            .filter_map(|context| Some((context.clone(), context.notes_while_running()?)))
+            .collect();
+        notes.sort_by_key(|(context, _)| context.id);
+        notes
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(JobId, i32), JobContext>> {
+        // The map is whole after each of its operations, so a panic elsewhere does not spoil it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -126,9 +145,10 @@ impl Slots {
     /// A ticket for a job just claimed; none if this worker holds the very same run already. That happens when
     /// Postgres crashed and forgot the claim.
     pub fn take(self: &Arc<Self>, context: JobContext, kind: &'static str, after: After) -> Option<Ticket> {
-        if !self.held.lock().insert((context.id, context.attempt)) {
-            return None;
-        }
+        match self.held.lock().entry((context.id, context.attempt)) {
+            Entry::Occupied(_) => return None,
+            Entry::Vacant(free) => free.insert(context.clone()),
+        };
         self.taken.fetch_add(1, Ordering::AcqRel);
         Some(Ticket { context, kind, after, slots: self.clone() })
     }
