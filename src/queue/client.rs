@@ -55,6 +55,15 @@ impl Client {
         })
     }
 
+    /// Enqueues one job by one statement, where nothing else belongs into its transaction.
+    pub async fn enqueue<J: JobArgs>(&self, args: &J) -> sqlx::Result<Enqueued> {
+        let enqueued = insert(&mut *self.pool.acquire().await?, args, None).await?;
+        if enqueued.is_new {
+            self.dispatch(lane::<J>(args.flow()), vec![enqueued.id]);
+        }
+        Ok(enqueued)
+    }
+
     /// Hands ids that are due and committed to the dispatcher.
     pub(super) fn dispatch(&self, lane: Lane, ids: Vec<JobId>) {
         if let Some(dispatcher) = &self.dispatcher {
@@ -111,7 +120,7 @@ pub enum WaitError {
 
 impl Tx {
     pub async fn enqueue<J: JobArgs>(&mut self, args: &J) -> sqlx::Result<Enqueued> {
-        let enqueued = self.insert(args, None).await?;
+        let enqueued = insert(&mut self.inner, args, None).await?;
         if enqueued.is_new {
             self.enqueued.push((lane::<J>(args.flow()), vec![enqueued.id]));
         }
@@ -140,12 +149,12 @@ impl Tx {
 
     /// Enqueues for later: the job becomes due at `at`.
     pub async fn enqueue_at<J: JobArgs>(&mut self, args: &J, at: DateTime<Utc>) -> sqlx::Result<Enqueued> {
-        self.insert(args, Some(Due::At(at))).await
+        insert(&mut self.inner, args, Some(Due::At(at))).await
     }
 
     /// Enqueues for later: the job becomes due after `delay`, by the database's clock.
     pub async fn enqueue_in<J: JobArgs>(&mut self, args: &J, delay: Duration) -> sqlx::Result<Enqueued> {
-        self.insert(args, Some(Due::In(delay))).await
+        insert(&mut self.inner, args, Some(Due::In(delay))).await
     }
 
     /// Enqueues all of them in one statement. Returns the new jobs, in no order; those whose unique key an open job
@@ -265,7 +274,7 @@ impl Tx {
         if open.is_empty() {
             return Ok(self.enqueue(args).await?);
         }
-        let enqueued = self.insert(args, Some(Due::Never)).await?;
+        let enqueued = insert(&mut self.inner, args, Some(Due::Never)).await?;
         if enqueued.is_new {
             sqlx::query!(
                 "INSERT INTO job_waits (job_id, on_job, until) SELECT $1, unnest($2::bigint[]), 'completed'
@@ -320,7 +329,7 @@ impl Tx {
         until: &str,
         args: &J,
     ) -> sqlx::Result<Enqueued> {
-        let enqueued = self.insert(args, Some(Due::Never)).await?;
+        let enqueued = insert(&mut self.inner, args, Some(Due::Never)).await?;
         if enqueued.is_new {
             sqlx::query!(
                 "INSERT INTO job_waits (job_id, on_batch, until) VALUES ($1, $2, $3)",
@@ -332,66 +341,6 @@ impl Tx {
             .await?;
         }
         Ok(enqueued)
-    }
-
-    async fn insert<J: JobArgs>(&mut self, args: &J, due: Option<Due>) -> sqlx::Result<Enqueued> {
-        let row = Row::of(args)?;
-        let (concurrency_key, concurrency_limit) = row.concurrency.map(|one| (one.key, one.limit)).unzip();
-        let (rate_key, rate) = row.rate.map(|one| (one.key, (interval(one.interval), one.burst))).unzip();
-        let (rate_interval, rate_burst) = rate.unzip();
-        let (at, delay, is_never) = match due {
-            None => (None, None, false),
-            Some(Due::At(at)) => (Some(at), None, false),
-            Some(Due::In(delay)) => (None, Some(interval(delay)), false),
-            Some(Due::Never) => (None, None, true),
-        };
-        loop {
-            let inserted = sqlx::query_scalar!(
-                r#"INSERT INTO jobs (kind, queue, max_attempts, args, unique_key, scheduled_at, state, priority, flow,
-                                     concurrency_key, concurrency_limit, rate_key, rate_interval, rate_burst)
-                   SELECT $1, $2, $3, $4::text::jsonb, $5, due.at,
-                          CASE WHEN due.at > now() THEN 'scheduled' ELSE 'available' END,
-                          $8, $9, $10, $11, $12, $13, $14
-                   FROM (SELECT CASE WHEN $15 THEN '9999-12-31Z' ELSE coalesce($6, now() + $7, now()) END AS at) AS due
-                   ON CONFLICT (kind, unique_key)
-                       WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'available', 'running', 'retryable')
-                       DO NOTHING
-                   RETURNING id AS "id: JobId""#,
-                J::KIND,
-                J::QUEUE,
-                J::MAX_ATTEMPTS,
-                row.args,
-                row.unique_key,
-                at,
-                delay as Option<PgInterval>,
-                J::PRIORITY.level(),
-                row.flow,
-                concurrency_key,
-                concurrency_limit,
-                rate_key,
-                rate_interval as Option<PgInterval>,
-                rate_burst,
-                is_never,
-            )
-            .fetch_optional(&mut *self.inner)
-            .await?;
-            if let Some(id) = inserted {
-                return Ok(Enqueued { id, is_new: true });
-            }
-            let open = sqlx::query_scalar!(
-                r#"SELECT id AS "id: JobId" FROM jobs
-                   WHERE kind = $1 AND unique_key = $2
-                     AND state IN ('scheduled', 'available', 'running', 'retryable')"#,
-                J::KIND,
-                row.unique_key,
-            )
-            .fetch_optional(&mut *self.inner)
-            .await?;
-            if let Some(id) = open {
-                return Ok(Enqueued { id, is_new: false });
-            }
-            // The one in the way was closed between the two statements: insert again.
-        }
     }
 
     /// Has `flag` raised when this transaction is committed.
@@ -424,6 +373,67 @@ impl Deref for Tx {
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.inner
+    }
+}
+
+/// One job; an open one with its key is found instead.
+async fn insert<J: JobArgs>(db: &mut PgConnection, args: &J, due: Option<Due>) -> sqlx::Result<Enqueued> {
+    let row = Row::of(args)?;
+    let (concurrency_key, concurrency_limit) = row.concurrency.map(|one| (one.key, one.limit)).unzip();
+    let (rate_key, rate) = row.rate.map(|one| (one.key, (interval(one.interval), one.burst))).unzip();
+    let (rate_interval, rate_burst) = rate.unzip();
+    let (at, delay, is_never) = match due {
+        None => (None, None, false),
+        Some(Due::At(at)) => (Some(at), None, false),
+        Some(Due::In(delay)) => (None, Some(interval(delay)), false),
+        Some(Due::Never) => (None, None, true),
+    };
+    loop {
+        let inserted = sqlx::query_scalar!(
+            r#"INSERT INTO jobs (kind, queue, max_attempts, args, unique_key, scheduled_at, state, priority, flow,
+                                 concurrency_key, concurrency_limit, rate_key, rate_interval, rate_burst)
+               SELECT $1, $2, $3, $4::text::jsonb, $5, due.at,
+                      CASE WHEN due.at > now() THEN 'scheduled' ELSE 'available' END,
+                      $8, $9, $10, $11, $12, $13, $14
+               FROM (SELECT CASE WHEN $15 THEN '9999-12-31Z' ELSE coalesce($6, now() + $7, now()) END AS at) AS due
+               ON CONFLICT (kind, unique_key)
+                   WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'available', 'running', 'retryable')
+                   DO NOTHING
+               RETURNING id AS "id: JobId""#,
+            J::KIND,
+            J::QUEUE,
+            J::MAX_ATTEMPTS,
+            row.args,
+            row.unique_key,
+            at,
+            delay as Option<PgInterval>,
+            J::PRIORITY.level(),
+            row.flow,
+            concurrency_key,
+            concurrency_limit,
+            rate_key,
+            rate_interval as Option<PgInterval>,
+            rate_burst,
+            is_never,
+        )
+        .fetch_optional(&mut *db)
+        .await?;
+        if let Some(id) = inserted {
+            return Ok(Enqueued { id, is_new: true });
+        }
+        let open = sqlx::query_scalar!(
+            r#"SELECT id AS "id: JobId" FROM jobs
+               WHERE kind = $1 AND unique_key = $2
+                 AND state IN ('scheduled', 'available', 'running', 'retryable')"#,
+            J::KIND,
+            row.unique_key,
+        )
+        .fetch_optional(&mut *db)
+        .await?;
+        if let Some(id) = open {
+            return Ok(Enqueued { id, is_new: false });
+        }
+        // The one in the way was closed between the two statements: insert again.
     }
 }
 

@@ -36,20 +36,32 @@ pub struct Args {
 /// Jobs a second while latency is measured, and for how long.
 const RATE: u64 = 200;
 const LATENCY_SECONDS: u64 = 10;
+const IDLE: Duration = Duration::from_secs(5);
+const PREFIX: &str = "labelfleet-bench";
 /// Jobs that a producer enqueues in one transaction.
-const BULK: usize = 1_000;
+const BULK: usize = 5_000;
 const PRODUCED_TOGETHER: usize = 100;
 
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Report {
     jobs: usize,
     concurrency: usize,
-    bulk_enqueued_per_second: f64,
-    drained_per_second: f64,
-    end_to_end_per_second: f64,
-    start_latency_p50_millis: f64,
-    start_latency_p99_millis: f64,
+    enqueue_per_s: f64,
+    drain_per_s: f64,
+    end_to_end_per_s: f64,
+    /// From the enqueue call's start to the handler's start.
+    latency_ms: Latency,
+    /// Of this process: producer and worker.
+    peak_rss_mb: f64,
+    /// Of one core, while the worker waits for work.
+    idle_cpu_pct: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Latency {
+    p50: f64,
+    p95: f64,
+    p99: f64,
 }
 
 /// About 200 bytes of JSON.
@@ -95,58 +107,70 @@ struct Bench {
 }
 
 pub async fn run(args: &Args) -> anyhow::Result<()> {
-    let dir = std::env::temp_dir().join(format!("labelfleet-bench-{}", std::process::id()));
-    let report = measure(args, &dir).await;
-    std::fs::remove_dir_all(&dir).context("remove the measured servers' data")?;
-    let report = report?;
+    let report = match (std::env::var("DATABASE_URL"), std::env::var("REDIS_URL")) {
+        (Ok(postgres), Ok(redis)) => measure(args, &postgres, &redis).await?,
+        _ => on_private_servers(args).await?,
+    };
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
         println!("jobs that do nothing: {} of 200 bytes, {} at once", report.jobs, report.concurrency);
-        println!("  bulk enqueue   {:>9.0} jobs/s", report.bulk_enqueued_per_second);
-        println!("  drain          {:>9.0} jobs/s", report.drained_per_second);
-        println!("  end to end     {:>9.0} jobs/s", report.end_to_end_per_second);
-        println!(
-            "  start latency  {:>9.1} ms p50, {:.1} ms p99 at {RATE} jobs/s",
-            report.start_latency_p50_millis, report.start_latency_p99_millis
-        );
+        println!("  bulk enqueue   {:>9.0} jobs/s", report.enqueue_per_s);
+        println!("  drain          {:>9.0} jobs/s", report.drain_per_s);
+        println!("  end to end     {:>9.0} jobs/s", report.end_to_end_per_s);
+        let Latency { p50, p95, p99 } = report.latency_ms;
+        println!("  start latency  {p50:>9.2} ms p50, {p95:.2} ms p95, {p99:.2} ms p99 at {RATE} jobs/s");
+        println!("  peak memory    {:>9.1} MB, producer and worker", report.peak_rss_mb);
+        println!("  idle worker    {:>9.2} % of a core", report.idle_cpu_pct);
     }
     Ok(())
 }
 
-async fn measure(args: &Args, dir: &std::path::Path) -> anyhow::Result<Report> {
+async fn on_private_servers(args: &Args) -> anyhow::Result<Report> {
+    let dir = std::env::temp_dir().join(format!("labelfleet-bench-{}", std::process::id()));
     let mut postgres = Postgres::start(PostgresOptions::new(dir.join("postgres"))).await?;
     let mut redis = Redis::start(&dir.join("redis"), &dir.join("redis.log"), None).await?;
-    let pool = PgPoolOptions::new().max_connections(8).connect(&postgres.url()).await?;
+    let report = measure(args, &postgres.url(), &redis.url()).await;
+    redis.stop().await?;
+    postgres.stop().await?;
+    std::fs::remove_dir_all(&dir).context("remove the measured servers' data")?;
+    report
+}
+
+/// Leaves no job behind.
+async fn measure(args: &Args, postgres: &str, redis: &str) -> anyhow::Result<Report> {
+    let pool = PgPoolOptions::new().max_connections(8).test_before_acquire(false).connect(postgres).await?;
     migrations::run(&mut *pool.acquire().await?).await?;
     let bench = Bench {
-        queue: Client::with_dispatcher(pool.clone(), Dispatcher::spawn(&redis.url(), "bench")?),
+        queue: Client::with_dispatcher(pool.clone(), Dispatcher::spawn(redis, PREFIX)?),
         pool,
         options: WorkerOptions {
-            database: postgres.url().parse()?,
-            redis_url: redis.url(),
-            redis_prefix: "bench".into(),
+            database: postgres.parse()?,
+            redis_url: redis.to_owned(),
+            redis_prefix: PREFIX.into(),
             lease: Duration::from_secs(15),
             drain: Duration::from_secs(10),
             concurrency: args.concurrency,
         },
         seen: Arc::default(),
     };
-    let bulk_enqueued_per_second = bench.bulk(args.jobs).await?;
-    let drained_per_second = bench.drain(args.jobs).await?;
-    let end_to_end_per_second = bench.end_to_end(args.jobs).await?;
+    let enqueue_per_s = bench.bulk(args.jobs).await?;
+    let drain_per_s = bench.drain(args.jobs).await?;
+    let end_to_end_per_s = bench.end_to_end(args.jobs).await?;
     let latencies = bench.latencies().await?;
+    let idle_cpu_pct = bench.idle().await?;
+    sqlx::query("DELETE FROM jobs WHERE kind = $1").bind(Nothing::KIND).execute(&bench.pool).await?;
     bench.pool.close().await;
-    redis.stop().await?;
-    postgres.stop().await?;
+    let of = |percent| percentile(&latencies, percent);
     Ok(Report {
         jobs: args.jobs,
         concurrency: args.concurrency,
-        bulk_enqueued_per_second,
-        drained_per_second,
-        end_to_end_per_second,
-        start_latency_p50_millis: percentile(&latencies, 50),
-        start_latency_p99_millis: percentile(&latencies, 99),
+        enqueue_per_s,
+        drain_per_s,
+        end_to_end_per_s,
+        latency_ms: Latency { p50: of(50), p95: of(95), p99: of(99) },
+        peak_rss_mb: peak_rss_mb()?,
+        idle_cpu_pct,
     })
 }
 
@@ -219,9 +243,7 @@ impl Bench {
         for number in 0..jobs {
             ticks.tick().await;
             calls.push(Instant::now());
-            let mut tx = self.queue.begin().await?;
-            tx.enqueue(&Nothing::new(number)).await?;
-            tx.commit().await?;
+            self.queue.enqueue(&Nothing::new(number)).await?;
         }
         self.done(jobs).await?;
         worker.drain().await;
@@ -234,6 +256,32 @@ impl Bench {
         latencies.sort_unstable();
         Ok(latencies)
     }
+
+    /// What a worker with nothing to do takes of a core, in percent.
+    async fn idle(&self) -> anyhow::Result<f64> {
+        let worker = self.worker().await?;
+        sleep(Duration::from_secs(1)).await;
+        let (started, before) = (Instant::now(), cpu_time()?);
+        sleep(IDLE).await;
+        let used = cpu_time()?.saturating_sub(before);
+        let percent = 100.0 * used.as_secs_f64() / started.elapsed().as_secs_f64();
+        worker.drain().await;
+        Ok(percent)
+    }
+}
+
+/// Of this process, in all its threads.
+fn cpu_time() -> anyhow::Result<Duration> {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF)?;
+    let micros = |time: nix::sys::time::TimeVal| {
+        Duration::from_micros(u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or_default())
+    };
+    Ok(micros(usage.user_time()) + micros(usage.system_time()))
+}
+
+fn peak_rss_mb() -> anyhow::Result<f64> {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF)?;
+    Ok(usage.max_rss() as f64 / 1024.0)
 }
 
 fn rate(jobs: usize, since: Instant) -> f64 {
