@@ -1,6 +1,7 @@
 //! The job engine, and what must hold whatever is killed, stopped or wiped.
 
 mod admin;
+mod chaos;
 mod control;
 mod delivery;
 mod drain;

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::anyhow;
 use labelfleet::queue::{
-    Client, JobArgs, JobContext, JobError, JobResult, OrRetry, Registry, Run, WorkerOptions,
+    Client, Concurrency, JobArgs, JobContext, JobError, JobResult, OrRetry, Registry, Run, WorkerOptions,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -178,6 +178,41 @@ impl Run<Probes> for Single {
     }
 }
 
+/// Writes its effect with its end, however often its worker dies under it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Hardy {
+    pub key: i64,
+    pub sleeps_millis: u64,
+    /// At most four such at once.
+    pub shares: bool,
+}
+
+impl JobArgs for Hardy {
+    const KIND: &'static str = "hardy";
+    const QUEUE: &'static str = QUEUE;
+    const MAX_ATTEMPTS: i32 = 1_000;
+
+    fn concurrency(&self) -> Option<Concurrency> {
+        self.shares.then(|| Concurrency { key: "shared".into(), limit: 4 })
+    }
+}
+
+impl Run<Probes> for Hardy {
+    async fn run(self, context: JobContext, state: Arc<Probes>) -> JobResult {
+        sleep(Duration::from_millis(if self.shares { 20 } else { self.sleeps_millis })).await;
+        let mut tx = state.queue.begin().await.or_retry()?;
+        sqlx::query("INSERT INTO effects VALUES ($1, $2)")
+            .bind(self.key)
+            .bind(context.attempt)
+            .execute(&mut *tx)
+            .await
+            .or_retry()?;
+        context.finish_in(&mut tx, Value::Null).await.or_retry()?;
+        tx.commit().await.or_retry()?;
+        Ok(Value::Null)
+    }
+}
+
 /// What a schedule starts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Tick;
@@ -194,7 +229,12 @@ impl Run<Probes> for Tick {
 }
 
 pub fn registry() -> Registry<Probes> {
-    Registry::new().register::<Probe>().register::<Overlong>().register::<Single>().register::<Tick>()
+    Registry::new()
+        .register::<Probe>()
+        .register::<Overlong>()
+        .register::<Single>()
+        .register::<Tick>()
+        .register::<Hardy>()
 }
 
 pub fn options(database: &str, redis: &str, prefix: &str) -> WorkerOptions {
