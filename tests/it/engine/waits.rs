@@ -50,6 +50,21 @@ async fn a_chain_runs_link_by_link() {
     assert_eq!(lab.scalar("SELECT count(*) FROM job_waits").await, 0);
 }
 
+/// The worker that runs it took it when nobody waited yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_runs_already_can_be_waited_for() {
+    let lab = Lab::new().await;
+    let (worker, _) = lab.worker().await;
+    let first = lab.enqueue(1, Act::LooseEffect { first_sleeps_millis: 1_000 }).await;
+    lab.rows("starts", 1, PATIENCE).await;
+    let mut tx = lab.queue.begin().await.unwrap();
+    let second = tx.enqueue_after(&[first], &probe(2, Act::Nothing)).await.unwrap().id;
+    tx.commit().await.unwrap();
+    assert_eq!(state(&lab, first).await, JobState::Running);
+    comes_after(&lab, second, &[first]).await;
+    worker.drain().await;
+}
+
 /// The two may end at once on different workers, each of which sees that the other has not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_waits_for_two_runs_once_both_are_done() {
