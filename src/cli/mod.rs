@@ -6,6 +6,10 @@ mod jobs;
 mod keys;
 mod migrate;
 mod openapi;
+mod queues;
+mod schedules;
+mod table;
+mod workers;
 
 use std::{
     io::{self, Write},
@@ -43,8 +47,14 @@ enum Command {
     Services(up::ServicesArgs),
     /// Bring the database's schema up to date.
     Migrate(migrate::Args),
-    /// Look at background jobs, retry or cancel them.
+    /// Look at background jobs, retry, cancel or delete them.
     Jobs(jobs::Args),
+    /// How much each queue holds and how fast it goes; pause and resume.
+    Queues(queues::Args),
+    /// Who runs jobs now.
+    Workers(workers::Args),
+    /// What starts by the clock; run one now, pause and resume.
+    Schedules(schedules::Args),
     /// Make, list and revoke API keys.
     Keys(keys::Args),
     /// Print the OpenAPI document.
@@ -61,6 +71,9 @@ pub async fn run() -> ExitCode {
         Command::Services(args) => up::services(&args).await,
         Command::Migrate(args) => migrate::run(args).await.map(success),
         Command::Jobs(args) => jobs::run(args).await.map(success),
+        Command::Queues(args) => queues::run(args).await.map(success),
+        Command::Workers(args) => workers::run(args).await.map(success),
+        Command::Schedules(args) => schedules::run(args).await.map(success),
         Command::Keys(args) => keys::run(args).await.map(success),
         Command::Openapi(args) => openapi::run(&args).map(success),
     };

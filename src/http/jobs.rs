@@ -192,7 +192,7 @@ async fn retry_jobs(
     State(state): State<AppState>,
     Json(selection): Json<JobSelection>,
 ) -> ApiResult<Json<Bulk>> {
-    let filter = selection.filter(&[JobState::Discarded, JobState::Cancelled])?;
+    let filter = selection.filter(&bulk::RETRIED)?;
     Ok(Json(bulk::retry(&state.queue, &filter).await?))
 }
 
@@ -205,7 +205,7 @@ async fn delete_jobs(
     State(state): State<AppState>,
     Json(selection): Json<JobSelection>,
 ) -> ApiResult<Json<Bulk>> {
-    let filter = selection.filter(&[JobState::Completed, JobState::Cancelled, JobState::Discarded])?;
+    let filter = selection.filter(&bulk::DELETED)?;
     Ok(Json(bulk::delete(&state.queue, &filter).await?))
 }
 

@@ -47,15 +47,18 @@ mod observe;
 mod openapi;
 mod page;
 mod quality;
+mod queues;
 mod reconcile;
 mod reference;
 mod rejections;
 mod roles;
+mod schedules;
 mod settings;
 mod system;
 mod tasks;
 mod users;
 mod webhook;
+mod workers;
 mod workflow_graph;
 mod workflows;
 
@@ -140,6 +143,9 @@ fn closed_routes() -> OpenApiRouter<AppState> {
         .merge(monitoring::routes())
         .merge(quality::routes())
         .merge(jobs::routes())
+        .merge(queues::routes())
+        .merge(workers::routes())
+        .merge(schedules::routes())
         .routes(routes!(reconcile::run_reconcile))
 }
 

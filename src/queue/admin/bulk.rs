@@ -12,6 +12,12 @@ use crate::queue::{client::Client, job::JobId, limits::Lane};
 
 const BATCH: i64 = 1_000;
 
+/// What may be retried by filter; without a state in the filter it is the first.
+pub const RETRIED: [JobState; 2] = [JobState::Discarded, JobState::Cancelled];
+
+/// What may be deleted by filter.
+pub const DELETED: [JobState; 3] = [JobState::Completed, JobState::Cancelled, JobState::Discarded];
+
 /// What became of the jobs that were meant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Bulk {
@@ -30,7 +36,7 @@ impl Bulk {
 
 /// Makes them due now. Without a state in the filter: the dead set. Of several with one unique key the newest.
 pub async fn retry(client: &Client, filter: &JobFilter) -> sqlx::Result<Bulk> {
-    let filter = with_states(filter, &[JobState::Discarded]);
+    let filter = with_states(filter, &RETRIED[..1]);
     let (mut bulk, mut before) = (Bulk::default(), None);
     loop {
         let found = filter.find(client.pool(), before, BATCH).await?;
@@ -44,13 +50,35 @@ pub async fn retry(client: &Client, filter: &JobFilter) -> sqlx::Result<Bulk> {
 
 /// Removes them with their attempts and logs. Without a state in the filter: all that are final.
 pub async fn delete(client: &Client, filter: &JobFilter) -> sqlx::Result<Bulk> {
-    let filter = with_states(filter, &[JobState::Completed, JobState::Cancelled, JobState::Discarded]);
+    let filter = with_states(filter, &DELETED);
     let (mut bulk, mut before) = (Bulk::default(), None);
     loop {
         let found = filter.find(client.pool(), before, BATCH).await?;
         bulk.add(found.ids.len(), delete_batch(client, &filter, &found.ids).await?);
         if found.next_before.is_none() {
             return Ok(bulk);
+        }
+        before = found.next_before;
+    }
+}
+
+/// How many [`retry`] would look at.
+pub async fn to_retry(client: &Client, filter: &JobFilter) -> sqlx::Result<usize> {
+    count(client, &with_states(filter, &RETRIED[..1])).await
+}
+
+/// How many [`delete`] would remove.
+pub async fn to_delete(client: &Client, filter: &JobFilter) -> sqlx::Result<usize> {
+    count(client, &with_states(filter, &DELETED)).await
+}
+
+async fn count(client: &Client, filter: &JobFilter) -> sqlx::Result<usize> {
+    let (mut count, mut before) = (0, None);
+    loop {
+        let found = filter.find(client.pool(), before, 10 * BATCH).await?;
+        count += found.ids.len();
+        if found.next_before.is_none() {
+            return Ok(count);
         }
         before = found.next_before;
     }

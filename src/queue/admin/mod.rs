@@ -4,11 +4,15 @@
 //! - [`filter`]: which jobs are meant, and how they are found without an index for each question
 //! - [`jobs`]: list, look, retry, cancel, delete, count, wait
 //! - [`bulk`]: retry and delete by filter
+//! - [`queues`], [`workers`], [`schedules`]: each at a glance
 
 pub mod bulk;
 pub mod filter;
 pub mod jobs;
+pub mod queues;
+pub mod schedules;
 pub mod state;
+pub mod workers;
 
 use super::job::JobId;
 

@@ -1,7 +1,9 @@
-//! How many jobs wait, for the metrics: one measure for all workers.
+//! How many jobs wait and for how long, for the metrics: one measure for all workers.
 
 use metrics::gauge;
 use sqlx::PgPool;
+
+use crate::queue::admin::queues;
 
 /// A queue without such jobs reports none, so that its gauge falls to zero.
 pub(super) async fn measure(pool: &PgPool) -> sqlx::Result<()> {
@@ -24,6 +26,9 @@ pub(super) async fn measure(pool: &PgPool) -> sqlx::Result<()> {
     .await?;
     for depth in depths {
         gauge!("jobs_waiting", "queue" => depth.queue, "state" => depth.state).set(depth.count as f64);
+    }
+    for due in queues::oldest_due(pool).await? {
+        gauge!("jobs_oldest_seconds", "queue" => due.queue).set(due.seconds.unwrap_or_default());
     }
     Ok(())
 }

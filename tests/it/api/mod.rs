@@ -17,6 +17,7 @@ mod lists;
 mod monitoring;
 mod outage;
 mod quality;
+mod queues;
 mod rejections;
 mod schemathesis;
 mod settings;

@@ -1,0 +1,167 @@
+//! The queues at a glance. Counted is what indexes hold alone: of jobs that went well, of which there may be millions,
+//! only the newest are looked at.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgPool;
+use utoipa::ToSchema;
+
+use crate::domain::time;
+
+/// How many jobs a queue holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Depth {
+    pub scheduled: i64,
+    pub available: i64,
+    pub running: i64,
+    pub retryable: i64,
+    /// The dead set.
+    pub discarded: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Queue {
+    pub name: String,
+    pub depth: Depth,
+    /// For how long the first due job of the level that waits longest has been due; null: none is due.
+    pub oldest_due_seconds: Option<f64>,
+    /// Since when workers take nothing from it; null: they do.
+    #[serde(serialize_with = "time::optional_millis")]
+    pub paused_at: Option<DateTime<Utc>>,
+    pub paused_by: Option<String>,
+    /// In the last minute, or in the shorter time in which the fleet completed its last 20,000 jobs.
+    pub completed_per_second: f64,
+    /// Of those; null: none.
+    pub mean_run_seconds: Option<f64>,
+    /// From being due to the start of the run that completed it.
+    pub mean_wait_seconds: Option<f64>,
+}
+
+/// By name: those that workers take from, that were paused, or that hold jobs.
+pub async fn list(pool: &PgPool) -> sqlx::Result<Vec<Queue>> {
+    let rows = sqlx::query!(
+        r#"WITH counted AS (
+               -- Each part has an index that holds just these rows.
+               SELECT queue, state, count(*) FROM jobs WHERE state = 'available' GROUP BY queue, state
+               UNION ALL
+               SELECT queue, state, count(*) FROM jobs WHERE state = 'running' GROUP BY queue, state
+               UNION ALL
+               SELECT queue, state, count(*) FROM jobs WHERE state IN ('scheduled', 'retryable') GROUP BY queue, state
+               UNION ALL
+               SELECT queue, state, count(*) FROM jobs
+               WHERE state IN ('discarded', 'cancelled') AND state = 'discarded' GROUP BY queue, state
+           ), newest AS (
+               SELECT queue, finalized_at, attempted_at, scheduled_at FROM jobs
+               WHERE state = 'completed' AND finalized_at > now() - interval '1 minute'
+               ORDER BY finalized_at DESC LIMIT 20000
+           ), span AS (
+               SELECT CASE WHEN count(*) < 20000 THEN 60
+                           ELSE greatest(extract(epoch FROM now() - min(finalized_at)), 0.001) END AS seconds
+               FROM newest
+           ), pace AS (
+               SELECT queue, count(*) AS completed, avg(extract(epoch FROM finalized_at - attempted_at)) AS run,
+                      avg(greatest(extract(epoch FROM attempted_at - scheduled_at), 0)) AS wait
+               FROM newest GROUP BY queue
+           ), names AS (
+               SELECT unnest(queues) AS queue FROM workers
+               UNION SELECT name FROM queues
+               UNION SELECT queue FROM counted
+               UNION SELECT queue FROM pace
+           )
+           SELECT queue AS "queue!", paused_at AS "paused_at?", paused_by AS "paused_by?",
+                  coalesce((SELECT sum(count)::bigint FROM counted c WHERE c.queue = names.queue AND state = 'scheduled'), 0)
+                      AS "scheduled!",
+                  coalesce((SELECT sum(count)::bigint FROM counted c WHERE c.queue = names.queue AND state = 'available'), 0)
+                      AS "available!",
+                  coalesce((SELECT sum(count)::bigint FROM counted c WHERE c.queue = names.queue AND state = 'running'), 0)
+                      AS "running!",
+                  coalesce((SELECT sum(count)::bigint FROM counted c WHERE c.queue = names.queue AND state = 'retryable'), 0)
+                      AS "retryable!",
+                  coalesce((SELECT sum(count)::bigint FROM counted c WHERE c.queue = names.queue AND state = 'discarded'), 0)
+                      AS "discarded!",
+                  coalesce(pace.completed / span.seconds, 0)::float8 AS "completed_per_second!",
+                  pace.run::float8 AS "mean_run_seconds?", pace.wait::float8 AS "mean_wait_seconds?"
+           FROM names CROSS JOIN span LEFT JOIN pace USING (queue) LEFT JOIN queues ON queues.name = queue
+           ORDER BY queue"#
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut oldest: HashMap<String, f64> =
+        oldest_due(pool).await?.into_iter().filter_map(|due| Some((due.queue, due.seconds?))).collect();
+    let queues = rows.into_iter().map(|row| Queue {
+        oldest_due_seconds: oldest.remove(&row.queue),
+        name: row.queue,
+        depth: Depth {
+            scheduled: row.scheduled,
+            available: row.available,
+            running: row.running,
+            retryable: row.retryable,
+            discarded: row.discarded,
+        },
+        paused_at: row.paused_at,
+        paused_by: row.paused_by,
+        completed_per_second: row.completed_per_second,
+        mean_run_seconds: row.mean_run_seconds,
+        mean_wait_seconds: row.mean_wait_seconds,
+    });
+    Ok(queues.collect())
+}
+
+/// For how long jobs of a queue have been due.
+pub(in crate::queue) struct OldestDue {
+    pub queue: String,
+    /// None: none is due.
+    pub seconds: Option<f64>,
+}
+
+/// Of each queue that workers take from or that holds due jobs. Jobs of a level start in the order of their ids, so the
+/// first of each is looked at, which the index of due jobs has at its ends, and not all that wait; of those with a
+/// concurrency key a thousand.
+pub(in crate::queue) async fn oldest_due(pool: &PgPool) -> sqlx::Result<Vec<OldestDue>> {
+    sqlx::query_as!(
+        OldestDue,
+        r#"WITH RECURSIVE due AS (
+               -- The next queue after the last, by the index.
+               (SELECT queue FROM jobs WHERE state = 'available' AND concurrency_key IS NULL ORDER BY queue LIMIT 1)
+               UNION ALL
+               SELECT (SELECT queue FROM jobs WHERE state = 'available' AND concurrency_key IS NULL AND queue > due.queue
+                       ORDER BY queue LIMIT 1)
+               FROM due WHERE due.queue IS NOT NULL
+           ), keyed AS (
+               (SELECT queue FROM jobs WHERE state = 'available' AND concurrency_key IS NOT NULL ORDER BY queue LIMIT 1)
+               UNION ALL
+               SELECT (SELECT queue FROM jobs WHERE state = 'available' AND concurrency_key IS NOT NULL
+                         AND queue > keyed.queue ORDER BY queue LIMIT 1)
+               FROM keyed WHERE keyed.queue IS NOT NULL
+           ), names AS (
+               SELECT unnest(queues) AS queue FROM workers
+               UNION SELECT queue FROM due WHERE queue IS NOT NULL
+               UNION SELECT queue FROM keyed WHERE queue IS NOT NULL
+           )
+           SELECT queue AS "queue!",
+                  (SELECT extract(epoch FROM now() - min(least(first.scheduled_at, now())))::float8 FROM (
+                       SELECT head.scheduled_at FROM generate_series(0, 3) AS level
+                       CROSS JOIN LATERAL (
+                           SELECT scheduled_at FROM jobs
+                           WHERE state = 'available' AND concurrency_key IS NULL AND queue = names.queue
+                             AND priority >= level
+                           -- So ordered, the index of due jobs is the way in, also to a level that has none.
+                           ORDER BY priority, id LIMIT 1) AS head
+                       UNION ALL
+                       (SELECT scheduled_at FROM jobs
+                        WHERE state = 'available' AND concurrency_key IS NOT NULL AND queue = names.queue
+                        ORDER BY concurrency_key, priority, id LIMIT 1000)
+                   ) AS first) AS seconds
+           FROM names"#
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// The queue of this name. None: nobody knows it; a name that was misspelled should not seem to be paused.
+pub async fn get(pool: &PgPool, name: &str) -> sqlx::Result<Option<Queue>> {
+    Ok(list(pool).await?.into_iter().find(|queue| queue.name == name))
+}
