@@ -38,5 +38,5 @@ pub use client::{Batch, BatchId, Client, Enqueued, NewJob, Tx, WaitError};
 pub use dispatch::Dispatcher;
 pub use job::{FinishError, JobArgs, JobContext, JobError, JobId, JobResult, OrDiscard, OrRetry, Run};
 pub use limits::{Concurrency, Priority, Rate};
-pub use registry::Registry;
+pub use registry::{CatchUp, Registry, Timing};
 pub use worker::{Worker, WorkerOptions};

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, str::FromStr, sync::Arc, time::Duration};
 
+use chrono_tz::Tz;
 use futures::future::BoxFuture;
 
 use super::{
@@ -31,7 +32,58 @@ pub(super) struct Schedule {
     pub name: &'static str,
     pub kind: &'static str,
     pub cron: cron::Schedule,
+    pub timing: Timing,
     pub enqueue: Enqueue,
+}
+
+/// By whose clock a schedule goes, and what becomes of ticks that nobody fired in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    pub(super) zone: Tz,
+    pub(super) catch_up: CatchUp,
+}
+
+/// What becomes of ticks that are older than 10 s when a leader comes to fire them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CatchUp {
+    /// They are left out.
+    Skip,
+    /// One job makes up for all of them.
+    Once,
+    /// Each fires, but no more than the first 1,000.
+    All,
+}
+
+impl CatchUp {
+    /// As stored.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Once => "once",
+            Self::All => "all",
+        }
+    }
+}
+
+/// UTC, and one job for what was missed.
+impl Default for Timing {
+    fn default() -> Self {
+        Self { zone: Tz::UTC, catch_up: CatchUp::Once }
+    }
+}
+
+impl Timing {
+    /// The cron expression is of this zone's clock. A local time that is skipped in spring fires at the first instant after
+    /// the gap; one that comes twice in autumn fires the first time.
+    #[must_use]
+    pub fn zone(self, zone: Tz) -> Self {
+        Self { zone, ..self }
+    }
+
+    #[must_use]
+    pub fn catch_up(self, catch_up: CatchUp) -> Self {
+        Self { catch_up, ..self }
+    }
 }
 
 type Enqueue = Box<dyn for<'a> Fn(&'a mut Tx) -> BoxFuture<'a, sqlx::Result<Enqueued>> + Send + Sync>;
@@ -64,15 +116,27 @@ impl<S: Send + Sync + 'static> Registry<S> {
 
     /// Enqueues `args` at each tick of `cron` (with seconds, UTC), once however many workers run.
     pub fn schedule<J: JobArgs + Clone>(
+        self,
+        name: &'static str,
+        cron: &str,
+        args: J,
+    ) -> Result<Self, cron::error::Error> {
+        self.schedule_with(name, cron, Timing::default(), args)
+    }
+
+    /// The same, by another clock or with another way of catching up.
+    pub fn schedule_with<J: JobArgs + Clone>(
         mut self,
         name: &'static str,
         cron: &str,
+        timing: Timing,
         args: J,
     ) -> Result<Self, cron::error::Error> {
         self.schedules.push(Schedule {
             name,
             kind: J::KIND,
             cron: cron::Schedule::from_str(cron)?,
+            timing,
             enqueue: Box::new(move |tx| {
                 let args = args.clone();
                 Box::pin(async move { tx.enqueue(&args).await })

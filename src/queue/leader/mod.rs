@@ -12,6 +12,7 @@ mod relay;
 mod rescue;
 mod retention;
 mod schedule;
+mod ticks;
 
 use std::{sync::Arc, time::Duration};
 
