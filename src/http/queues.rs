@@ -65,6 +65,7 @@ async fn pause_queue(
 #[utoipa::path(post, path = "/api/queues/{name}/resume", tag = "jobs", params(("name" = String, Path)),
     responses((status = 200, body = Queue), NotFound))]
 async fn resume_queue(State(state): State<AppState>, PathText(name): PathText) -> ApiResult<Json<Queue>> {
+    queues::get(&state.pool, &name).await?.ok_or(NOT_FOUND)?;
     control::resume(&state.pool, &name).await?;
     Ok(Json(queues::get(&state.pool, &name).await?.ok_or(NOT_FOUND)?))
 }

@@ -73,6 +73,10 @@ async fn resume_schedule(
 }
 
 async fn tell(state: &AppState, name: &str, order: Order) -> ApiResult<Json<ScheduleView>> {
-    let schedule = schedules::tell(&state.pool, name, order).await?;
-    Ok(Json(schedule.ok_or(Error::NotFound("Schedule"))?))
+    const NOT_FOUND: Error = Error::NotFound("Schedule");
+    // Postgres can't hold it in a text, so none is named so.
+    if name.contains('\0') {
+        return Err(NOT_FOUND.into());
+    }
+    Ok(Json(schedules::tell(&state.pool, name, order).await?.ok_or(NOT_FOUND)?))
 }

@@ -80,7 +80,9 @@ async fn a_queue_is_paused_and_resumed_and_a_misspelled_one_is_not() {
         assert_eq!((&resumed["pausedAt"], &resumed["pausedBy"]), (&Value::Null, &Value::Null));
     }
     for call in ["pause", "resume"] {
-        api.post(&format!("/api/queues/exprots/{call}"), Value::Null).await.expect_error(404);
+        for name in ["exprots", "%00"] {
+            api.post(&format!("/api/queues/{name}/{call}"), Value::Null).await.expect_error(404);
+        }
     }
     assert!(!api.get("/api/queues").await.expect(200).to_string().contains("exprots"));
 }
@@ -138,7 +140,9 @@ async fn a_schedule_is_told_to_run_to_pause_and_to_resume() {
     let resumed = tell("resume").await;
     assert_eq!((&resumed["pausedAt"], &resumed["runRequestedAt"]), (&Value::Null, &asked["runRequestedAt"]));
     for order in ["run", "pause", "resume"] {
-        api.post(&format!("/api/schedules/weekly/{order}"), Value::Null).await.expect_error(404);
+        for name in ["weekly", "%00"] {
+            api.post(&format!("/api/schedules/{name}/{order}"), Value::Null).await.expect_error(404);
+        }
     }
     assert_eq!(api.get("/api/schedules").await.expect(200)["data"][1], *never);
 }
