@@ -134,7 +134,8 @@ impl Tx {
             // As the partial indexes of open jobs are written, which are all that is read.
             r#"SELECT EXISTS (
                    SELECT FROM jobs WHERE kind = $1 AND args = $2::text::jsonb
-                     AND (state = 'available' OR state IN ('scheduled', 'retryable') OR state = 'running')
+                     AND (state = 'available' AND concurrency_key IS NULL
+                          OR state = 'available' AND concurrency_key IS NOT NULL OR state IN ('scheduled', 'retryable') OR state = 'running')
                ) AS "open!""#,
             J::KIND,
             encode(args)?,

@@ -45,7 +45,11 @@ pub async fn list(pool: &PgPool) -> sqlx::Result<Vec<Queue>> {
     let rows = sqlx::query!(
         r#"WITH counted AS (
                -- Each part has an index that holds just these rows.
-               SELECT queue, state, count(*) FROM jobs WHERE state = 'available' GROUP BY queue, state
+               SELECT queue, state, count(*) FROM jobs
+               WHERE state = 'available' AND concurrency_key IS NULL GROUP BY queue, state
+               UNION ALL
+               SELECT queue, state, count(*) FROM jobs
+               WHERE state = 'available' AND concurrency_key IS NOT NULL GROUP BY queue, state
                UNION ALL
                SELECT queue, state, count(*) FROM jobs WHERE state = 'running' GROUP BY queue, state
                UNION ALL

@@ -10,17 +10,22 @@ pub(super) async fn measure(pool: &PgPool) -> sqlx::Result<()> {
     let depths = sqlx::query!(
         r#"WITH counted AS (
                -- Each part has an index that holds just these rows.
-               SELECT queue, state, count(*) FROM jobs WHERE state = 'available' GROUP BY queue, state
+               SELECT queue, state, count(*) FROM jobs
+               WHERE state = 'available' AND concurrency_key IS NULL GROUP BY queue, state
+               UNION ALL
+               SELECT queue, state, count(*) FROM jobs
+               WHERE state = 'available' AND concurrency_key IS NOT NULL GROUP BY queue, state
                UNION ALL
                SELECT queue, state, count(*) FROM jobs WHERE state = 'running' GROUP BY queue, state
                UNION ALL
                SELECT queue, state, count(*) FROM jobs WHERE state IN ('scheduled', 'retryable')
                GROUP BY queue, state
            )
-           SELECT queue AS "queue!", state AS "state!", coalesce(count, 0) AS "count!"
+           SELECT queue AS "queue!", state AS "state!", coalesce(sum(count), 0)::bigint AS "count!"
            FROM (SELECT DISTINCT unnest(queues) AS queue FROM workers) AS known
            CROSS JOIN unnest(ARRAY ['scheduled', 'available', 'running', 'retryable']) AS open (state)
-           LEFT JOIN counted USING (queue, state)"#
+           LEFT JOIN counted USING (queue, state)
+           GROUP BY queue, state"#
     )
     .fetch_all(pool)
     .await?;
