@@ -3,6 +3,7 @@
 //! - [`job`]: what a job is: arguments, kinds, states, and how a handler's end is judged
 //! - `limits`: levels, flows, concurrency and rates
 //! - [`client`]: enqueueing inside the caller's transaction
+//! - `batches`, `waits`: jobs that wait for others
 //! - [`dispatch`]: ids to Redis, right after the commit
 //! - `turns`: the order in which they start
 //! - [`registry`]: which kinds a worker runs, and what it starts by schedule
@@ -16,6 +17,7 @@
 
 pub mod admin;
 mod backoff;
+mod batches;
 pub mod client;
 pub mod dispatch;
 pub mod job;
@@ -34,7 +36,8 @@ mod waits;
 pub mod worker;
 
 pub use admin::{AdminError, Job, JobAttempt, JobFilter, JobState};
-pub use client::{Batch, BatchId, Client, Enqueued, NewJob, Tx, WaitError};
+pub use batches::{Batch, BatchId, WaitError};
+pub use client::{Client, Enqueued, NewJob, Tx};
 pub use dispatch::Dispatcher;
 pub use job::{FinishError, JobArgs, JobContext, JobError, JobId, JobResult, OrDiscard, OrRetry, Run};
 pub use limits::{Concurrency, Priority, Rate};
