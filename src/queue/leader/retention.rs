@@ -27,6 +27,8 @@ pub(super) async fn remove(pool: &PgPool) -> sqlx::Result<()> {
             break;
         }
     }
-    sqlx::query!("DELETE FROM schedule_ticks WHERE tick < now() - interval '1 day'").execute(pool).await?;
+    sqlx::query!("DELETE FROM schedule_ticks WHERE fired_at < now() - interval '1 day'")
+        .execute(pool)
+        .await?;
     Ok(())
 }
