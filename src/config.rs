@@ -3,7 +3,7 @@
 //! The same names serve the API and the worker; `labelfleet up` fills in what it starts itself. The table in
 //! README.md says each setting's meaning and default.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use crate::domain::FleetName;
 
@@ -48,6 +48,8 @@ pub struct EngineConfig {
     pub concurrency: usize,
     /// When `reconcile` runs: cron with seconds, UTC.
     pub reconcile_cron: String,
+    /// Where a worker serves `/metrics` and `/health`; none: nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 #[derive(Clone, Debug)]
@@ -182,6 +184,7 @@ impl Config {
                 drain: read.seconds("DRAIN_SECS", 25),
                 concurrency: read.or("WORKER_CONCURRENCY", "200"),
                 reconcile_cron: read.or("RECONCILE_CRON", "0 */5 * * * *"),
+                metrics: read.optional("WORKER_METRICS_ADDR"),
             },
             database_url,
             redis_url,

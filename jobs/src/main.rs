@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use labelfleet::{
     config::Config,
+    http::WorkerEndpoint,
     ops::jobs::Reconcile,
     queue::{Worker, WorkerOptions, signals::stop_on_signals},
     telemetry,
@@ -63,9 +64,18 @@ fn run() -> anyhow::Result<()> {
             drain: config.engine.drain,
             concurrency: config.engine.concurrency,
         };
+        let endpoint = match config.engine.metrics {
+            Some(address) => Some(WorkerEndpoint::bind(address).await?),
+            None => None,
+        };
         let deps = Arc::new(Deps::new(config)?);
         let worker = Worker::start(options, registry, deps.clone()).await.context("start the worker")?;
         look_around(&deps).await.context("enqueue the first reconciliation")?;
+        if let Some(endpoint) = endpoint {
+            tracing::info!(address = %endpoint.address()?, "metrics are served");
+            // It ends with the process.
+            tokio::spawn(endpoint.serve());
+        }
         println!("ready worker {}", worker.id());
         stop.cancelled().await;
         worker.drain().await;

@@ -4,6 +4,7 @@
 //! - [`error`]: the one envelope of failures; [`extract`], [`page`]: what comes in, checked
 //! - [`observe`], [`metrics`]: what happens around every request
 //! - [`openapi`]: the document, generated from the handlers; [`reference`](mod@reference): its table for people
+//! - [`worker`]: what a worker serves
 //! - [`door`]: who is asking and what they may; [`auth`]: the login; the rest: a resource each
 //!
 //! Routes are closed unless they are listed in [`open_routes`], and for administrators only if they are listed
@@ -58,6 +59,7 @@ mod system;
 mod tasks;
 mod users;
 mod webhook;
+mod worker;
 mod workers;
 mod workflow_graph;
 mod workflows;
@@ -65,6 +67,7 @@ mod workflows;
 use error::{ApiError, ApiResult};
 use extract::Json;
 pub use webhook::BODY_LIMIT as WEBHOOK_BODY_LIMIT;
+pub use worker::WorkerEndpoint;
 
 pub use reference::reference;
 

@@ -114,9 +114,9 @@ impl Tx {
         let is_open = sqlx::query_scalar!(
             // As the partial indexes of open jobs are written, which are all that is read.
             r#"SELECT EXISTS (
-                   SELECT FROM jobs WHERE kind = $1 AND args = $2::text::jsonb
-                     AND (state = 'available' AND concurrency_key IS NULL
-                          OR state = 'available' AND concurrency_key IS NOT NULL OR state IN ('scheduled', 'retryable') OR state = 'running')
+                   SELECT FROM jobs WHERE kind = $1 AND args = $2::text::jsonb AND finalized_at IS NULL
+                     AND (dispatched_at IS NOT NULL AND concurrency_key IS NULL
+                          OR dispatched_at IS NOT NULL AND concurrency_key IS NOT NULL OR dispatched_at IS NULL)
                ) AS "open!""#,
             J::KIND,
             encode(args)?,
@@ -178,7 +178,7 @@ impl Tx {
                SELECT $1, $2, $3, $4, new.args::jsonb, new.unique_key
                FROM unnest($5::text[], $6::text[]) AS new (args, unique_key)
                ON CONFLICT (kind, unique_key)
-                   WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'available', 'running', 'retryable')
+                   WHERE unique_key IS NOT NULL AND finalized_at IS NULL
                    DO NOTHING
                RETURNING id AS "id: JobId", unique_key, flow"#,
             J::KIND,
@@ -210,7 +210,7 @@ impl Tx {
                    AS new (args, unique_key, flow, concurrency_key, concurrency_limit, rate_key, rate_interval,
                            rate_burst)
                ON CONFLICT (kind, unique_key)
-                   WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'available', 'running', 'retryable')
+                   WHERE unique_key IS NOT NULL AND finalized_at IS NULL
                    DO NOTHING
                RETURNING id AS "id: JobId", unique_key, flow"#,
             J::KIND,
@@ -282,14 +282,15 @@ pub(super) async fn insert<J: JobArgs>(
     };
     loop {
         let inserted = sqlx::query_scalar!(
-            r#"INSERT INTO jobs (kind, queue, max_attempts, args, unique_key, scheduled_at, state, priority, flow,
-                                 concurrency_key, concurrency_limit, rate_key, rate_interval, rate_burst)
+            r#"INSERT INTO jobs (kind, queue, max_attempts, args, unique_key, scheduled_at, state, dispatched_at, priority,
+                                 flow, concurrency_key, concurrency_limit, rate_key, rate_interval, rate_burst)
                SELECT $1, $2, $3, $4::text::jsonb, $5, due.at,
                       CASE WHEN due.at > now() THEN 'scheduled' ELSE 'available' END,
+                      CASE WHEN due.at > now() THEN NULL ELSE now() END,
                       $8, $9, $10, $11, $12, $13, $14
                FROM (SELECT CASE WHEN $15 THEN '9999-12-31Z' ELSE coalesce($6, now() + $7, now()) END AS at) AS due
                ON CONFLICT (kind, unique_key)
-                   WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'available', 'running', 'retryable')
+                   WHERE unique_key IS NOT NULL AND finalized_at IS NULL
                    DO NOTHING
                RETURNING id AS "id: JobId""#,
             J::KIND,
@@ -315,8 +316,7 @@ pub(super) async fn insert<J: JobArgs>(
         }
         let open = sqlx::query_scalar!(
             r#"SELECT id AS "id: JobId" FROM jobs
-               WHERE kind = $1 AND unique_key = $2
-                 AND state IN ('scheduled', 'available', 'running', 'retryable')"#,
+               WHERE kind = $1 AND unique_key = $2 AND finalized_at IS NULL"#,
             J::KIND,
             row.unique_key,
         )

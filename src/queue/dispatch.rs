@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     job::JobId,
     limits::Lane,
+    metrics::LagMeters,
     turns::{self, Push},
 };
 
@@ -29,12 +30,17 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long Redis is left alone after a failure.
 const PAUSE: Duration = Duration::from_millis(500);
 
-type Ids = (Lane, Vec<JobId>);
+/// What one commit made due.
+struct Committed {
+    lane: Lane,
+    ids: Vec<JobId>,
+    at: Instant,
+}
 
 /// Handle on the pushing task, which ends with the last handle.
 #[derive(Clone, Debug)]
 pub struct Dispatcher {
-    ids: mpsc::Sender<Ids>,
+    ids: mpsc::Sender<Committed>,
 }
 
 impl Dispatcher {
@@ -49,6 +55,7 @@ impl Dispatcher {
                 push: Push::default(),
                 connection: None,
                 retry_at: None,
+                meters: LagMeters::default(),
             }
             .run(receiver),
         );
@@ -60,7 +67,7 @@ impl Dispatcher {
         if count == 0 {
             return;
         }
-        if self.ids.try_send((lane, ids)).is_err() {
+        if self.ids.try_send(Committed { lane, ids, at: Instant::now() }).is_err() {
             metrics::counter!("jobs_dispatch_dropped_total").increment(count);
         }
     }
@@ -73,14 +80,17 @@ struct Pusher {
     connection: Option<MultiplexedConnection>,
     /// Set while Redis is taken to be away.
     retry_at: Option<Instant>,
+    meters: LagMeters,
 }
 
 impl Pusher {
-    async fn run(mut self, mut receiver: mpsc::Receiver<Ids>) {
+    async fn run(mut self, mut receiver: mpsc::Receiver<Committed>) {
         let mut gathered = Vec::new();
         while receiver.recv_many(&mut gathered, GATHER).await > 0 {
             let mut lanes: BTreeMap<Lane, Vec<JobId>> = BTreeMap::new();
-            for (lane, ids) in gathered.drain(..) {
+            let mut commits = Vec::with_capacity(gathered.len());
+            for Committed { lane, ids, at } in gathered.drain(..) {
+                commits.push((lane.queue.clone(), at));
                 lanes.entry(lane).or_default().extend(ids);
             }
             let count: usize = lanes.values().map(Vec::len).sum();
@@ -90,6 +100,9 @@ impl Pusher {
             }
             match self.push(&lanes).await {
                 Ok(()) => {
+                    for (queue, at) in commits {
+                        self.meters.of(&queue).record(at.elapsed());
+                    }
                     if self.retry_at.take().is_some() {
                         tracing::info!("Redis answers again: jobs are dispatched through it");
                     }

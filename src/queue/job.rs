@@ -180,9 +180,8 @@ impl JobContext {
             notes::write(&mut **tx, self.worker, &[draft]).await?;
         }
         let done = sqlx::query!(
-            // A job has a worker exactly while it runs; so compared, only the primary key is a way to it.
-            "UPDATE jobs SET state = 'completed', worker_id = NULL, finalized_at = now(), result = $3
-             WHERE id = $1 AND attempt = $2 AND worker_id IS NOT DISTINCT FROM $4",
+            "UPDATE jobs SET state = 'completed', worker_id = NULL, running_key = NULL, finalized_at = now(), result = $3
+             WHERE id = $1 AND attempt = $2 AND worker_id = $4",
             self.id as JobId,
             self.attempt,
             payload::result(result),

@@ -18,11 +18,11 @@ pub(super) async fn startable(
         // From key to key by the index, however many jobs wait behind each.
         r#"WITH RECURSIVE waiting AS (
                (SELECT concurrency_key AS key FROM jobs
-                WHERE state = 'available' AND concurrency_key IS NOT NULL AND queue = $1
+                WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key IS NOT NULL AND queue = $1
                 ORDER BY concurrency_key LIMIT 1)
                UNION ALL
                SELECT (SELECT concurrency_key FROM jobs
-                       WHERE state = 'available' AND concurrency_key IS NOT NULL AND queue = $1
+                       WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key IS NOT NULL AND queue = $1
                          AND concurrency_key > waiting.key
                        ORDER BY concurrency_key LIMIT 1)
                FROM waiting WHERE waiting.key IS NOT NULL
@@ -34,11 +34,12 @@ pub(super) async fn startable(
            CROSS JOIN LATERAL (
                SELECT *, row_number() OVER (ORDER BY priority, id) AS place FROM (
                    SELECT id, priority, flow, kind, concurrency_limit FROM jobs
-                   WHERE state = 'available' AND concurrency_key = key AND queue = $1
+                   WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key = key AND queue = $1
+                     AND state = 'available'
                    ORDER BY priority, id LIMIT 1000) AS oldest
            ) AS first
            CROSS JOIN LATERAL (
-               SELECT count(*) AS count FROM jobs WHERE state = 'running' AND concurrency_key = key
+               SELECT count(*) AS count FROM jobs WHERE running_key = key
            ) AS running
            WHERE place <= concurrency_limit - running.count"#,
         queue,

@@ -51,3 +51,20 @@ impl Meters {
         self.kinds.get(kind).unwrap_or(&self.unknown)
     }
 }
+
+/// How long ids take from their commit to Redis, by queue.
+#[derive(Default)]
+pub(crate) struct LagMeters(BTreeMap<String, Histogram>);
+
+impl LagMeters {
+    pub fn of(&mut self, queue: &str) -> &Histogram {
+        self.0
+            .entry(queue.to_owned())
+            .or_insert_with(|| histogram!("jobs_dispatch_seconds", "queue" => queue.to_owned()))
+    }
+}
+
+/// How many jobs each claim of a queue brought.
+pub(crate) fn claimed(queue: &'static str) -> Histogram {
+    histogram!("jobs_claimed", "queue" => queue)
+}

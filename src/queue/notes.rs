@@ -97,7 +97,7 @@ pub(super) async fn write(executor: impl PgExecutor<'_>, worker: Uuid, drafts: &
              SELECT * FROM unnest($1::bigint[], $2::int[], $3::real[], $4::int[]) AS said (id, attempt, progress, count)
          ), held AS MATERIALIZED (
              SELECT jobs.id, said.attempt, said.progress, said.count FROM said
-             JOIN jobs ON jobs.id = said.id AND jobs.attempt = said.attempt AND worker_id IS NOT DISTINCT FROM $5
+             JOIN jobs ON jobs.id = said.id AND jobs.attempt = said.attempt AND worker_id = $5
              ORDER BY jobs.id
              FOR NO KEY UPDATE OF jobs
          ), advanced AS (

@@ -20,8 +20,9 @@ pub(super) async fn settle(client: &Client, ended: Option<&[i64]>) -> sqlx::Resu
            AND CASE WHEN on_job IS NOT NULL
                     THEN EXISTS (SELECT FROM jobs WHERE id = on_job AND state = 'completed')
                     WHEN until = 'completed'
-                    THEN NOT EXISTS (SELECT FROM jobs WHERE batch_id = on_batch AND state <> 'completed')
-                    ELSE EXISTS (SELECT FROM jobs WHERE batch_id = on_batch AND state <> 'completed'
+                    THEN NOT EXISTS (SELECT FROM jobs WHERE batch_id = on_batch
+                                     AND (finalized_at IS NULL OR dispatched_at IS NULL))
+                    ELSE EXISTS (SELECT FROM jobs WHERE batch_id = on_batch AND (finalized_at IS NULL OR dispatched_at IS NULL)
                                  AND state IN ('discarded', 'cancelled')) END
          RETURNING job_id",
         ended,
@@ -31,7 +32,7 @@ pub(super) async fn settle(client: &Client, ended: Option<&[i64]>) -> sqlx::Resu
     let due = sqlx::query_as!(
         DueJob,
         r#"UPDATE jobs SET state = 'available', scheduled_at = now(), dispatched_at = now()
-           WHERE state IN ('scheduled', 'retryable') AND scheduled_at = '9999-12-31Z'
+           WHERE dispatched_at IS NULL AND finalized_at IS NULL AND scheduled_at = '9999-12-31Z'
              AND ($1::bigint[] IS NULL OR id = ANY ($1))
              AND NOT EXISTS (SELECT FROM job_waits WHERE job_id = jobs.id)
            RETURNING id AS "id: JobId", queue, priority, flow, kind"#,
@@ -49,7 +50,8 @@ pub(super) async fn give_up(pool: &PgPool) -> sqlx::Result<u64> {
         "WITH hopeless AS (
              SELECT DISTINCT job_id FROM job_waits
              WHERE (on_job IS NOT NULL AND NOT EXISTS (SELECT FROM jobs WHERE id = on_job))
-                OR (until = 'failed' AND NOT EXISTS (SELECT FROM jobs WHERE batch_id = on_batch AND state <> 'completed'))
+                OR (until = 'failed' AND NOT EXISTS (SELECT FROM jobs WHERE batch_id = on_batch
+                                                    AND (finalized_at IS NULL OR dispatched_at IS NULL)))
          )
          UPDATE jobs SET state = 'cancelled', scheduled_at = now(), finalized_at = now()
          FROM hopeless WHERE jobs.id = job_id AND state = 'scheduled' AND jobs.scheduled_at = '9999-12-31Z'",

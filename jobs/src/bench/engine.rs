@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::Context;
+use chrono::{DateTime, Utc};
 use labelfleet::{
     queue::{Client, Dispatcher, JobArgs, JobContext, JobResult, Registry, Run, Worker, WorkerOptions},
     store::migrations,
@@ -40,7 +41,7 @@ const IDLE: Duration = Duration::from_secs(5);
 const PREFIX: &str = "labelfleet-bench";
 /// Jobs that a producer enqueues in one transaction.
 const BULK: usize = 5_000;
-const PRODUCED_TOGETHER: usize = 100;
+const PRODUCED_TOGETHER: usize = 500;
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -51,6 +52,8 @@ struct Report {
     end_to_end_per_s: f64,
     /// From the enqueue call's start to the handler's start.
     latency_ms: Latency,
+    /// The part of it that Postgres takes to make the job durable.
+    enqueue_call_ms: Latency,
     /// Of this process: producer and worker.
     peak_rss_mb: f64,
     /// Of one core, while the worker waits for work.
@@ -62,6 +65,14 @@ struct Latency {
     p50: f64,
     p95: f64,
     p99: f64,
+}
+
+impl Latency {
+    /// Of sorted values.
+    fn of(sorted: &[Duration]) -> Self {
+        let of = |percent| percentile(sorted, percent);
+        Self { p50: of(50), p95: of(95), p99: of(99) }
+    }
 }
 
 /// About 200 bytes of JSON.
@@ -120,6 +131,8 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         println!("  end to end     {:>9.0} jobs/s", report.end_to_end_per_s);
         let Latency { p50, p95, p99 } = report.latency_ms;
         println!("  start latency  {p50:>9.2} ms p50, {p95:.2} ms p95, {p99:.2} ms p99 at {RATE} jobs/s");
+        let Latency { p50, p95, p99 } = report.enqueue_call_ms;
+        println!("  of it enqueue  {p50:>9.2} ms p50, {p95:.2} ms p95, {p99:.2} ms p99: the job is durable");
         println!("  peak memory    {:>9.1} MB, producer and worker", report.peak_rss_mb);
         println!("  idle worker    {:>9.2} % of a core", report.idle_cpu_pct);
     }
@@ -157,24 +170,29 @@ async fn measure(args: &Args, postgres: &str, redis: &str) -> anyhow::Result<Rep
     let enqueue_per_s = bench.bulk(args.jobs).await?;
     let drain_per_s = bench.drain(args.jobs).await?;
     let end_to_end_per_s = bench.end_to_end(args.jobs).await?;
-    let latencies = bench.latencies().await?;
+    let (latencies, calls) = bench.latencies().await?;
     let idle_cpu_pct = bench.idle().await?;
     sqlx::query("DELETE FROM jobs WHERE kind = $1").bind(Nothing::KIND).execute(&bench.pool).await?;
     bench.pool.close().await;
-    let of = |percent| percentile(&latencies, percent);
     Ok(Report {
         jobs: args.jobs,
         concurrency: args.concurrency,
         enqueue_per_s,
         drain_per_s,
         end_to_end_per_s,
-        latency_ms: Latency { p50: of(50), p95: of(95), p99: of(99) },
+        latency_ms: Latency::of(&latencies),
+        enqueue_call_ms: Latency::of(&calls),
         peak_rss_mb: peak_rss_mb()?,
         idle_cpu_pct,
     })
 }
 
 impl Bench {
+    /// By the server's clock.
+    async fn now(&self) -> sqlx::Result<DateTime<Utc>> {
+        sqlx::query_scalar("SELECT now()").fetch_one(&self.pool).await
+    }
+
     async fn worker(&self) -> anyhow::Result<Worker> {
         self.seen.count.store(0, Ordering::Relaxed);
         let registry = Registry::new().register::<Nothing>();
@@ -202,9 +220,10 @@ impl Bench {
 
     /// Runs what [`Bench::bulk`] has enqueued, from the worker's start until the last end is durable.
     async fn drain(&self, jobs: usize) -> anyhow::Result<f64> {
+        let now = self.now().await?;
         let started = Instant::now();
         let worker = self.worker().await?;
-        self.done(jobs).await?;
+        self.done(jobs, now).await?;
         let rate = rate(jobs, started);
         worker.drain().await;
         Ok(rate)
@@ -212,49 +231,60 @@ impl Bench {
 
     async fn end_to_end(&self, jobs: usize) -> anyhow::Result<f64> {
         let worker = self.worker().await?;
+        let now = self.now().await?;
         let started = Instant::now();
-        tokio::try_join!(self.enqueue(jobs, PRODUCED_TOGETHER), self.done(jobs))?;
+        tokio::try_join!(self.enqueue(jobs, PRODUCED_TOGETHER), self.done(jobs, now))?;
         let rate = rate(jobs, started);
         worker.drain().await;
         Ok(rate)
     }
 
-    async fn done(&self, jobs: usize) -> anyhow::Result<()> {
+    /// Until so many have ended since `since`, and their ends are durable.
+    async fn done(&self, jobs: usize, since: DateTime<Utc>) -> anyhow::Result<()> {
         while self.seen.count.load(Ordering::Relaxed) < jobs {
             sleep(Duration::from_millis(2)).await;
         }
-        while sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM jobs WHERE state = 'running')")
-            .fetch_one(&self.pool)
-            .await?
-        {
+        let ended = "SELECT count(*) FROM jobs WHERE dispatched_at IS NOT NULL AND finalized_at >= $1";
+        let jobs = i64::try_from(jobs)?;
+        while sqlx::query_scalar::<_, i64>(ended).bind(since).fetch_one(&self.pool).await? < jobs {
             sleep(Duration::from_millis(2)).await;
         }
         Ok(())
     }
 
-    /// From the call that enqueues to the handler's start.
-    async fn latencies(&self) -> anyhow::Result<Vec<Duration>> {
+    /// From the call that enqueues to the handler's start, and of the calls alone, which end when the job is durable.
+    async fn latencies(&self) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
         let worker = self.worker().await?;
+        let now = self.now().await?;
         *self.seen.starts.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
         let mut ticks = interval(Duration::from_micros(1_000_000 / RATE));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let jobs = usize::try_from(RATE * LATENCY_SECONDS)?;
         let mut calls = Vec::with_capacity(jobs);
-        for number in 0..jobs {
-            ticks.tick().await;
-            calls.push(Instant::now());
-            self.queue.enqueue(&Nothing::new(number)).await?;
-        }
-        self.done(jobs).await?;
+        let queue = self.queue.clone();
+        // A task as an API's requests are.
+        let producer = tokio::spawn(async move {
+            for number in 0..jobs {
+                ticks.tick().await;
+                let called = Instant::now();
+                queue.enqueue(&Nothing::new(number)).await?;
+                calls.push((called, called.elapsed()));
+            }
+            Ok::<_, sqlx::Error>(calls)
+        });
+        let calls = producer.await??;
+        self.done(jobs, now).await?;
         worker.drain().await;
         let starts =
             self.seen.starts.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
         let mut latencies: Vec<Duration> = starts
             .into_iter()
-            .filter_map(|(number, started)| Some(started.saturating_duration_since(*calls.get(number)?)))
+            .filter_map(|(number, started)| Some(started.saturating_duration_since(calls.get(number)?.0)))
             .collect();
         latencies.sort_unstable();
-        Ok(latencies)
+        let mut calls: Vec<Duration> = calls.into_iter().map(|(_, took)| took).collect();
+        calls.sort_unstable();
+        Ok((latencies, calls))
     }
 
     /// What a worker with nothing to do takes of a core, in percent.

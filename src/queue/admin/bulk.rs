@@ -109,7 +109,7 @@ async fn retry_batch(client: &Client, filter: &JobFilter, ids: &[JobId]) -> sqlx
                  AND (asked.unique_key IS NULL
                       OR (place = 1 AND NOT EXISTS (
                               SELECT FROM jobs AS open WHERE open.kind = asked.kind AND open.unique_key = asked.unique_key
-                                AND open.state IN ('scheduled', 'available', 'running', 'retryable'))))
+                                AND open.finalized_at IS NULL)))
                RETURNING jobs.id AS "id: JobId", queue, priority, flow, jobs.kind"#,
             ids as &[JobId],
             &filter.states.iter().map(|state| state.as_str().to_owned()).collect::<Vec<_>>(),
@@ -118,7 +118,7 @@ async fn retry_batch(client: &Client, filter: &JobFilter, ids: &[JobId]) -> sqlx
         .await;
         match updated {
             // Somebody enqueued one with a key of these just now: it is seen at the next look.
-            Err(sqlx::Error::Database(error)) if error.constraint() == Some("jobs_unique_open") => {}
+            Err(sqlx::Error::Database(error)) if error.constraint() == Some("jobs_unique") => {}
             other => break other?,
         }
     };

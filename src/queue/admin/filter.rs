@@ -129,9 +129,19 @@ impl JobFilter {
         let wanted = limit.saturating_add(1);
         let mut ids = match among {
             Among::All => find!("true", pool, self, before, wanted),
-            Among::Dead => find!("state IN ('discarded', 'cancelled')", pool, self, before, wanted),
-            Among::Timed => find!("state IN ('scheduled', 'retryable')", pool, self, before, wanted),
-            Among::Running => find!("state = 'running'", pool, self, before, wanted),
+            Among::Dead => {
+                find!("dispatched_at IS NULL AND finalized_at IS NOT NULL", pool, self, before, wanted)
+            }
+            Among::Timed => {
+                find!("dispatched_at IS NULL AND finalized_at IS NULL", pool, self, before, wanted)
+            }
+            Among::Running => find!(
+                "state = 'running' AND id IN (SELECT unnest(ids) FROM job_claims)",
+                pool,
+                self,
+                before,
+                wanted
+            ),
         }?;
         let room = usize::try_from(limit).unwrap_or(usize::MAX);
         if ids.len() > room {
@@ -141,9 +151,11 @@ impl JobFilter {
         }
         let next_before = match among {
             Among::All => lowest!("true", pool, before),
-            Among::Dead => lowest!("state IN ('discarded', 'cancelled')", pool, before),
-            Among::Timed => lowest!("state IN ('scheduled', 'retryable')", pool, before),
-            Among::Running => lowest!("state = 'running'", pool, before),
+            Among::Dead => lowest!("dispatched_at IS NULL AND finalized_at IS NOT NULL", pool, before),
+            Among::Timed => lowest!("dispatched_at IS NULL AND finalized_at IS NULL", pool, before),
+            Among::Running => {
+                lowest!("state = 'running' AND id IN (SELECT unnest(ids) FROM job_claims)", pool, before)
+            }
         }?;
         Ok(Found { ids, next_before })
     }

@@ -218,7 +218,7 @@ pub async fn retry(client: &Client, id: JobId) -> Result<Job, AdminError> {
                 "job {id} is {state}: only a discarded, cancelled or waiting one can be retried"
             )))
         }
-        Err(sqlx::Error::Database(error)) if error.constraint() == Some("jobs_unique_open") => Err(
+        Err(sqlx::Error::Database(error)) if error.constraint() == Some("jobs_unique") => Err(
             AdminError::Refused(format!("job {id} can't be retried: another open job holds its unique key")),
         ),
         Err(error) => Err(error.into()),
@@ -230,6 +230,7 @@ pub async fn cancel(pool: &PgPool, id: JobId) -> Result<Job, AdminError> {
     sqlx::query!(
         "UPDATE jobs SET state = CASE state WHEN 'running' THEN 'running' ELSE 'cancelled' END,
                 finalized_at = CASE WHEN state <> 'running' THEN now() END,
+                dispatched_at = CASE WHEN state = 'running' THEN dispatched_at END,
                 cancel_requested_at = CASE WHEN state = 'running' THEN coalesce(cancel_requested_at, now()) END
          WHERE id = $1 AND state IN ('scheduled', 'available', 'retryable', 'running')",
         id as JobId,

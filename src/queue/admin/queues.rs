@@ -46,20 +46,21 @@ pub async fn list(pool: &PgPool) -> sqlx::Result<Vec<Queue>> {
         r#"WITH counted AS (
                -- Each part has an index that holds just these rows.
                SELECT queue, state, count(*) FROM jobs
-               WHERE state = 'available' AND concurrency_key IS NULL GROUP BY queue, state
+               WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key IS NULL AND state = 'available' GROUP BY queue, state
                UNION ALL
                SELECT queue, state, count(*) FROM jobs
-               WHERE state = 'available' AND concurrency_key IS NOT NULL GROUP BY queue, state
-               UNION ALL
-               SELECT queue, state, count(*) FROM jobs WHERE state = 'running' GROUP BY queue, state
-               UNION ALL
-               SELECT queue, state, count(*) FROM jobs WHERE state IN ('scheduled', 'retryable') GROUP BY queue, state
+               WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key IS NOT NULL AND state = 'available' GROUP BY queue, state
                UNION ALL
                SELECT queue, state, count(*) FROM jobs
-               WHERE state IN ('discarded', 'cancelled') AND state = 'discarded' GROUP BY queue, state
+               WHERE id IN (SELECT unnest(ids) FROM job_claims) AND state = 'running' GROUP BY queue, state
+               UNION ALL
+               SELECT queue, state, count(*) FROM jobs WHERE dispatched_at IS NULL AND finalized_at IS NULL GROUP BY queue, state
+               UNION ALL
+               SELECT queue, state, count(*) FROM jobs
+               WHERE dispatched_at IS NULL AND finalized_at IS NOT NULL AND state = 'discarded' GROUP BY queue, state
            ), newest AS (
                SELECT queue, finalized_at, attempted_at, scheduled_at FROM jobs
-               WHERE state = 'completed' AND finalized_at > now() - interval '1 minute'
+               WHERE dispatched_at IS NOT NULL AND finalized_at > now() - interval '1 minute'
                ORDER BY finalized_at DESC LIMIT 20000
            ), span AS (
                SELECT CASE WHEN count(*) < 20000 THEN 60
@@ -129,16 +130,18 @@ pub(in crate::queue) async fn oldest_due(pool: &PgPool) -> sqlx::Result<Vec<Olde
         OldestDue,
         r#"WITH RECURSIVE due AS (
                -- The next queue after the last, by the index.
-               (SELECT queue FROM jobs WHERE state = 'available' AND concurrency_key IS NULL ORDER BY queue LIMIT 1)
+               (SELECT queue FROM jobs WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key IS NULL
+                ORDER BY queue LIMIT 1)
                UNION ALL
-               SELECT (SELECT queue FROM jobs WHERE state = 'available' AND concurrency_key IS NULL AND queue > due.queue
-                       ORDER BY queue LIMIT 1)
+               SELECT (SELECT queue FROM jobs WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL
+                         AND concurrency_key IS NULL AND queue > due.queue ORDER BY queue LIMIT 1)
                FROM due WHERE due.queue IS NOT NULL
            ), keyed AS (
-               (SELECT queue FROM jobs WHERE state = 'available' AND concurrency_key IS NOT NULL ORDER BY queue LIMIT 1)
+               (SELECT queue FROM jobs WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key IS NOT NULL
+                ORDER BY queue LIMIT 1)
                UNION ALL
-               SELECT (SELECT queue FROM jobs WHERE state = 'available' AND concurrency_key IS NOT NULL
-                         AND queue > keyed.queue ORDER BY queue LIMIT 1)
+               SELECT (SELECT queue FROM jobs WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL
+                         AND concurrency_key IS NOT NULL AND queue > keyed.queue ORDER BY queue LIMIT 1)
                FROM keyed WHERE keyed.queue IS NOT NULL
            ), names AS (
                SELECT unnest(queues) AS queue FROM workers
@@ -150,13 +153,14 @@ pub(in crate::queue) async fn oldest_due(pool: &PgPool) -> sqlx::Result<Vec<Olde
                        SELECT head.scheduled_at FROM generate_series(0, 3) AS level
                        CROSS JOIN LATERAL (
                            SELECT scheduled_at FROM jobs
-                           WHERE state = 'available' AND concurrency_key IS NULL AND queue = names.queue
-                             AND priority >= level
+                           WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key IS NULL
+                             AND queue = names.queue AND priority >= level AND state = 'available'
                            -- So ordered, the index of due jobs is the way in, also to a level that has none.
                            ORDER BY priority, id LIMIT 1) AS head
                        UNION ALL
                        (SELECT scheduled_at FROM jobs
-                        WHERE state = 'available' AND concurrency_key IS NOT NULL AND queue = names.queue
+                        WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key IS NOT NULL
+                          AND queue = names.queue AND state = 'available'
                         ORDER BY concurrency_key, priority, id LIMIT 1000)
                    ) AS first) AS seconds
            FROM names"#

@@ -32,7 +32,9 @@ pub async fn list(pool: &PgPool) -> sqlx::Result<Vec<WorkerView>> {
     sqlx::query_as!(
         WorkerView,
         r#"SELECT id, name, queues, started_at, heartbeat_at, lease_until, lease_until > now() AS "is_alive!",
-                  (SELECT count(*) FROM jobs WHERE worker_id = workers.id AND state = 'running') AS "running_jobs!"
+                  (SELECT count(*) FROM jobs
+                   WHERE id IN (SELECT unnest(ids) FROM job_claims WHERE worker_id = workers.id)
+                     AND state = 'running' AND worker_id = workers.id) AS "running_jobs!"
            FROM workers ORDER BY started_at, id"#
     )
     .fetch_all(pool)

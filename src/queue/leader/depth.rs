@@ -11,14 +11,15 @@ pub(super) async fn measure(pool: &PgPool) -> sqlx::Result<()> {
         r#"WITH counted AS (
                -- Each part has an index that holds just these rows.
                SELECT queue, state, count(*) FROM jobs
-               WHERE state = 'available' AND concurrency_key IS NULL GROUP BY queue, state
+               WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key IS NULL AND state = 'available' GROUP BY queue, state
                UNION ALL
                SELECT queue, state, count(*) FROM jobs
-               WHERE state = 'available' AND concurrency_key IS NOT NULL GROUP BY queue, state
+               WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key IS NOT NULL AND state = 'available' GROUP BY queue, state
                UNION ALL
-               SELECT queue, state, count(*) FROM jobs WHERE state = 'running' GROUP BY queue, state
+               SELECT queue, state, count(*) FROM jobs
+               WHERE id IN (SELECT unnest(ids) FROM job_claims) AND state = 'running' GROUP BY queue, state
                UNION ALL
-               SELECT queue, state, count(*) FROM jobs WHERE state IN ('scheduled', 'retryable')
+               SELECT queue, state, count(*) FROM jobs WHERE dispatched_at IS NULL AND finalized_at IS NULL
                GROUP BY queue, state
            )
            SELECT queue AS "queue!", state AS "state!", coalesce(sum(count), 0)::bigint AS "count!"

@@ -38,7 +38,7 @@ pub(super) async fn promote(client: &Client) -> sqlx::Result<()> {
             DueJob,
             r#"WITH due AS MATERIALIZED (
                    SELECT id FROM jobs
-                   WHERE state IN ('scheduled', 'retryable') AND scheduled_at <= now()
+                   WHERE dispatched_at IS NULL AND finalized_at IS NULL AND scheduled_at <= now()
                    ORDER BY scheduled_at
                    LIMIT $1
                    FOR UPDATE SKIP LOCKED
@@ -149,7 +149,8 @@ async fn lost(
         DueJob,
         r#"WITH oldest AS MATERIALIZED (
                SELECT id, dispatched_at FROM jobs
-               WHERE queue = $1 AND priority = $2 AND state = 'available' AND concurrency_key IS NULL
+               WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key IS NULL
+                 AND queue = $1 AND priority = $2 AND state = 'available'
                ORDER BY id LIMIT $3
            ), lost AS MATERIALIZED (
                SELECT id FROM jobs

@@ -11,7 +11,9 @@ pub(super) async fn rescue(client: &Client) -> sqlx::Result<()> {
     let rescued = sqlx::query!(
         r#"WITH lost AS MATERIALIZED (
                SELECT id, worker_id FROM jobs
-               WHERE state = 'running'
+               WHERE id IN (SELECT unnest(ids) FROM job_claims AS claim
+                            WHERE NOT EXISTS (SELECT FROM workers WHERE id = claim.worker_id AND lease_until > now()))
+                 AND state = 'running'
                  AND NOT EXISTS (SELECT FROM workers WHERE workers.id = jobs.worker_id AND lease_until > now())
                ORDER BY id
                LIMIT 5000
@@ -22,7 +24,8 @@ pub(super) async fn rescue(client: &Client) -> sqlx::Result<()> {
                                 WHEN attempt < max_attempts THEN 'available' ELSE 'discarded' END,
                    finalized_at = CASE WHEN cancel_requested_at IS NULL AND attempt < max_attempts THEN NULL
                                        ELSE now() END,
-                   worker_id = NULL, dispatched_at = now()
+                   worker_id = NULL, running_key = NULL,
+                   dispatched_at = CASE WHEN cancel_requested_at IS NULL AND attempt < max_attempts THEN now() END
                FROM lost WHERE jobs.id = lost.id
                RETURNING jobs.id, queue, priority, flow, kind, attempt, attempted_at, jobs.state, lost.worker_id
            ), recorded AS (
@@ -57,10 +60,17 @@ pub(super) async fn rescue(client: &Client) -> sqlx::Result<()> {
             kind: job.kind,
         }),
     );
+    sqlx::query!(
+        "DELETE FROM job_claims AS claim
+         WHERE NOT EXISTS (SELECT FROM workers WHERE id = claim.worker_id AND lease_until > now())
+           AND NOT EXISTS (SELECT FROM jobs WHERE id = ANY (claim.ids) AND state = 'running' AND worker_id = claim.worker_id)"
+    )
+    .execute(client.pool())
+    .await?;
     // One that comes back registers again.
     sqlx::query!(
         "DELETE FROM workers WHERE lease_until < now() - interval '1 minute'
-           AND NOT EXISTS (SELECT FROM jobs WHERE state = 'running' AND worker_id = workers.id)"
+           AND NOT EXISTS (SELECT FROM job_claims WHERE worker_id = workers.id)"
     )
     .execute(client.pool())
     .await?;

@@ -11,13 +11,13 @@ pub(super) async fn remove(pool: &PgPool) -> sqlx::Result<()> {
         let removed = sqlx::query!(
             "DELETE FROM jobs WHERE id IN (
                  (SELECT id FROM jobs
-                  WHERE state = 'completed' AND finalized_at < now() - interval '1 day' LIMIT $1)
+                  WHERE dispatched_at IS NOT NULL AND finalized_at < now() - interval '1 day' LIMIT $1)
                  UNION ALL
                  (SELECT id FROM jobs
-                  WHERE state = 'cancelled' AND finalized_at < now() - interval '1 day' LIMIT $1)
+                  WHERE dispatched_at IS NULL AND state = 'cancelled' AND finalized_at < now() - interval '1 day' LIMIT $1)
                  UNION ALL
                  (SELECT id FROM jobs
-                  WHERE state = 'discarded' AND finalized_at < now() - interval '30 days' LIMIT $1))",
+                  WHERE dispatched_at IS NULL AND state = 'discarded' AND finalized_at < now() - interval '30 days' LIMIT $1))",
             BATCH
         )
         .execute(pool)

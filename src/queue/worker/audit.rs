@@ -1,5 +1,7 @@
 //! Finds jobs that Postgres has given to this worker and the worker never heard of, because the answer to the
 //! claim was lost, and hands them back. Without it they would stay `running` as long as the worker lives.
+//!
+//! It also removes the notes of claims (`job_claims`) whose jobs have all ended.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use super::slots::Held;
-use crate::queue::job::JobId;
+use crate::queue::{client, job::JobId};
 
 const EVERY: Duration = Duration::from_secs(2);
 
@@ -31,6 +33,9 @@ impl Audit {
                 // Whoever works on jobs says so too.
                 Err(error) => tracing::debug!(%error, "the audit could not look into Postgres"),
             }
+            if let Err(error) = forget_ended(&self.pool, self.worker, EVERY * 5).await {
+                tracing::debug!(%error, "the notes of ended claims can't be removed now");
+            }
         }
     }
 
@@ -38,7 +43,9 @@ impl Audit {
         // An answer that comes later than this finds its job released, and the fence refuses the run's end.
         let running = sqlx::query!(
             r#"SELECT id AS "id: JobId", attempt FROM jobs
-               WHERE state = 'running' AND worker_id = $1 AND attempted_at < now() - interval '3 seconds'"#,
+               WHERE id IN (SELECT unnest(ids) FROM job_claims
+                            WHERE worker_id = $1 AND claimed_at < now() - interval '3 seconds')
+                 AND state = 'running' AND worker_id = $1 AND attempted_at < now() - interval '3 seconds'"#,
             self.worker
         )
         .fetch_all(&self.pool)
@@ -60,8 +67,10 @@ pub(super) async fn release(pool: &PgPool, worker: Uuid, run: Option<(JobId, i32
         "WITH released AS (
              UPDATE jobs SET state = CASE WHEN cancel_requested_at IS NULL THEN 'available' ELSE 'cancelled' END,
                              finalized_at = CASE WHEN cancel_requested_at IS NOT NULL THEN now() END,
-                             worker_id = NULL, max_attempts = max_attempts + 1
-             WHERE state = 'running' AND worker_id = $1 AND ($2::bigint IS NULL OR (id = $2 AND attempt = $3))
+                             dispatched_at = CASE WHEN cancel_requested_at IS NULL THEN dispatched_at END,
+                             worker_id = NULL, running_key = NULL, max_attempts = max_attempts + 1
+             WHERE id IN (SELECT unnest(ids) FROM job_claims WHERE worker_id = $1)
+               AND state = 'running' AND worker_id = $1 AND ($2::bigint IS NULL OR (id = $2 AND attempt = $3))
              RETURNING id, attempt, attempted_at,
                        CASE state WHEN 'cancelled' THEN 'cancelled' ELSE 'released' END AS outcome
          )
@@ -74,4 +83,19 @@ pub(super) async fn release(pool: &PgPool, worker: Uuid, run: Option<(JobId, i32
     .execute(pool)
     .await?;
     Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+}
+
+/// Removes the notes of the worker's claims of at least this age of which no job runs any more. Most are removed before
+/// that (`slots::Note`).
+pub(super) async fn forget_ended(pool: &PgPool, worker: Uuid, age: Duration) -> sqlx::Result<()> {
+    sqlx::query!(
+        "DELETE FROM job_claims AS claim
+         WHERE worker_id = $1 AND claimed_at <= now() - $2::interval
+           AND NOT EXISTS (SELECT FROM jobs WHERE id = ANY (claim.ids) AND state = 'running' AND worker_id = $1)",
+        worker,
+        client::interval(age),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
 }

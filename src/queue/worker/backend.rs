@@ -174,7 +174,10 @@ where
             meter.run.record(took);
             match end {
                 // It ended with the handler's transaction: nothing is left to write.
-                _ if ticket.context.is_finished() => meter.completed.increment(1),
+                _ if ticket.context.is_finished() => {
+                    ticket.settle();
+                    meter.completed.increment(1);
+                }
                 Ok(result) => {
                     meter.completed.increment(1);
                     layer.hand_in(ticket, End::Completed(result));

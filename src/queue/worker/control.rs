@@ -56,6 +56,9 @@ impl Control {
             if let Err(error) = self.note().await {
                 tracing::debug!(%error, "what jobs say can't be written now");
             }
+            if let Err(error) = self.forget().await {
+                tracing::debug!(%error, "the notes of ended claims can't be removed now");
+            }
         }
     }
 
@@ -65,7 +68,7 @@ impl Control {
                WHERE paused_at IS NOT NULL AND name = ANY ($1)
                UNION ALL
                SELECT NULL, id, attempt FROM jobs
-               WHERE state = 'running' AND worker_id = $2 AND cancel_requested_at IS NOT NULL"#,
+               WHERE cancel_requested_at IS NOT NULL AND finalized_at IS NULL AND state = 'running' AND worker_id = $2"#,
             &self.queues,
             self.worker,
         )
@@ -94,6 +97,19 @@ impl Control {
         for (context, draft) in contexts.iter().zip(&drafts) {
             context.notes_written(draft);
         }
+        Ok(())
+    }
+}
+
+impl Control {
+    /// Removes the notes of claims whose jobs have all ended.
+    async fn forget(&self) -> sqlx::Result<()> {
+        let notes = self.held.ended_notes();
+        if notes.is_empty() {
+            return Ok(());
+        }
+        // If it fails, the audit finds them.
+        sqlx::query!("DELETE FROM job_claims WHERE id = ANY ($1)", &notes).execute(&self.pool).await?;
         Ok(())
     }
 }

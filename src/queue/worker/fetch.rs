@@ -1,17 +1,23 @@
 //! Gets due jobs of one queue and feeds them to apalis.
 //!
-//! Ids come from Redis by a blocking pop, so an idle queue reacts at once and is not polled. While Redis is
-//! away the oldest due jobs are claimed straight from Postgres.
+//! Ids come from Redis by a blocking pop, so an idle queue reacts at once. While Redis is away the oldest due jobs are
+//! claimed straight from Postgres. Postgres is asked, too, when a pop has waited in vain: a Redis that is full gives ids and
+//! takes none.
+//!
+//! While one claim is under way the next ids are popped, so that neither server waits for the other.
 
 use std::{
     collections::{HashMap, HashSet},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
+use futures::{StreamExt, stream::FuturesUnordered};
+use metrics::Histogram;
 use redis::aio::MultiplexedConnection;
 use tokio::{
-    sync::mpsc,
+    sync::{Mutex, mpsc},
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -21,14 +27,18 @@ use super::{
     claim::{Claim, Claimer},
     control::Pause,
     rates::Rates,
-    slots::{After, Slots},
+    slots::{After, Note, Reservation, Slots},
 };
 use crate::queue::{dispatch, job::JobContext, turns::Pop};
 
 /// How long one pop waits for an id. Short, so that a connection that silently died is noticed soon.
 const POP_WAIT: Duration = Duration::from_secs(2);
+/// While Postgres has due jobs that Redis does not know of.
+const POP_BRIEFLY: Duration = Duration::from_millis(1);
 /// Without Redis: how often Postgres is asked, and Redis looked for.
 const POLL: Duration = Duration::from_millis(250);
+/// Claims under way at once.
+pub(super) const CLAIMS: usize = 2;
 /// How long a look at a rate may take.
 const RATES_WAIT: Duration = Duration::from_secs(1);
 /// Bounds of the pause after Postgres failed.
@@ -36,16 +46,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) struct Fetcher {
-    pub claimer: Claimer,
-    pub slots: Arc<Slots>,
+    pub taker: Taker,
     pub redis: redis::Client,
     pub turns: Pop,
-    pub rates: Rates,
-    /// What this worker can run, as names that live on.
-    pub kinds: Vec<&'static str>,
     pub pause: Pause,
-    pub jobs: mpsc::Sender<Claimed>,
-    pub ack: AckLayer,
 }
 
 /// The way to Redis.
@@ -57,87 +61,126 @@ enum Link {
 
 impl Fetcher {
     /// Runs until it is dropped. What a pop or claim had got at that moment is found by relay and audit.
-    pub async fn run(mut self) {
-        let mut link = self.reach(Duration::ZERO);
-        let mut is_warned = false;
+    pub async fn run(self) {
+        let Self { taker, redis, mut turns, mut pause } = self;
+        let taker = &taker;
+        let mut claims = FuturesUnordered::new();
+        let mut link = reach(&redis, Duration::ZERO);
+        let mut wait = POP_WAIT;
+        let mut is_away = false;
         loop {
-            let free = self.slots.free().await;
-            self.pause.over().await;
+            let free = meanwhile(&mut claims, taker.slots.free()).await;
+            meanwhile(&mut claims, pause.over()).await;
             link = match link {
-                Link::Up(mut connection) => match self.turns.ids(&mut connection, POP_WAIT, free).await {
-                    Ok(ids) => {
-                        if !ids.is_empty() {
-                            // What this pop was waiting for when the pause began starts after it.
-                            self.pause.over().await;
-                            self.claim(&ids).await;
-                        }
-                        Link::Up(connection)
-                    }
-                    Err(error) => {
-                        self.rates.set_redis(None);
-                        tracing::warn!(queue = self.claimer.queue, %error, "Redis is away: jobs are taken from Postgres");
-                        is_warned = true;
-                        self.reach(Duration::ZERO)
-                    }
-                },
-                Link::Down(mut connecting) => {
-                    let wait = if self.claim_oldest(free).await { Duration::ZERO } else { POLL };
-                    match timeout(wait, &mut connecting).await {
-                        Err(_) => Link::Down(connecting),
-                        Ok(Ok(Ok(connection))) => {
-                            self.rates.set_redis(self.for_rates().await);
-                            if std::mem::take(&mut is_warned) {
-                                tracing::info!(queue = self.claimer.queue, "Redis answers again");
+                Link::Up(mut connection) => {
+                    match meanwhile(&mut claims, turns.ids(&mut connection, wait, free)).await {
+                        Ok(ids) => {
+                            if std::mem::take(&mut is_away) {
+                                tracing::info!(queue = taker.claimer.queue, "Redis answers again");
+                            }
+                            wait = POP_WAIT;
+                            if ids.is_empty() {
+                                let level = turns.next_level();
+                                if meanwhile(&mut claims, taker.claim_oldest(level, free)).await {
+                                    wait = POP_BRIEFLY;
+                                }
+                            } else {
+                                // What this pop was waiting for when the pause began starts after it.
+                                meanwhile(&mut claims, pause.over()).await;
+                                claims.push(taker.claim(taker.slots.reserve(ids.len()), ids));
+                                if claims.len() >= CLAIMS {
+                                    claims.next().await;
+                                }
                             }
                             Link::Up(connection)
                         }
-                        Ok(Ok(Err(error))) => {
-                            if !std::mem::replace(&mut is_warned, true) {
-                                tracing::warn!(queue = self.claimer.queue, %error, "Redis is away: jobs are taken from Postgres");
-                            }
-                            self.reach(POLL)
+                        Err(error) => taker.went_away(&redis, &error, &mut is_away).await,
+                    }
+                }
+                Link::Down(mut connecting) => {
+                    let level = turns.next_level();
+                    let has_more = meanwhile(&mut claims, taker.claim_oldest(level, free)).await;
+                    let wait = if has_more { Duration::ZERO } else { POLL };
+                    match timeout(wait, &mut connecting).await {
+                        Err(_) => Link::Down(connecting),
+                        Ok(Ok(Ok(connection))) => {
+                            // A connection that no pop blocks. Without it jobs with a rate wait until the next one.
+                            let rates = dispatch::connect(&redis, RATES_WAIT).await.ok();
+                            taker.rates.lock().await.set_redis(rates);
+                            Link::Up(connection)
                         }
-                        Ok(Err(_)) => self.reach(POLL),
+                        Ok(Ok(Err(error))) => taker.went_away(&redis, &error, &mut is_away).await,
+                        Ok(Err(_)) => reach(&redis, POLL),
                     }
                 }
             };
         }
     }
+}
 
-    /// Looks for Redis after `pause`, beside what else goes on.
-    fn reach(&self, pause: Duration) -> Link {
-        let client = self.redis.clone();
-        Link::Down(tokio::spawn(async move {
-            sleep(pause).await;
-            dispatch::connect(&client, POP_WAIT + Duration::from_secs(2)).await
-        }))
+/// Does this while claims go on.
+async fn meanwhile<T>(
+    claims: &mut FuturesUnordered<impl Future<Output = ()>>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            Some(()) = claims.next() => {}
+        }
     }
+}
 
-    /// A connection that no pop blocks. Without it jobs with a rate wait until the next one.
-    async fn for_rates(&self) -> Option<MultiplexedConnection> {
-        dispatch::connect(&self.redis, RATES_WAIT).await.ok()
+/// Looks for Redis after `pause`, beside what else goes on.
+fn reach(redis: &redis::Client, pause: Duration) -> Link {
+    let client = redis.clone();
+    Link::Down(tokio::spawn(async move {
+        sleep(pause).await;
+        dispatch::connect(&client, POP_WAIT + Duration::from_secs(2)).await
+    }))
+}
+
+/// Turns ids into running jobs.
+pub(super) struct Taker {
+    pub claimer: Claimer,
+    pub slots: Arc<Slots>,
+    pub rates: Mutex<Rates>,
+    /// What this worker can run, as names that live on.
+    pub kinds: Vec<&'static str>,
+    pub jobs: mpsc::Sender<Claimed>,
+    pub ack: AckLayer,
+    /// Of each claim, how many jobs it brought.
+    pub claimed: Histogram,
+}
+
+impl Taker {
+    async fn went_away(&self, redis: &redis::Client, error: &redis::RedisError, is_away: &mut bool) -> Link {
+        self.rates.lock().await.set_redis(None);
+        if !std::mem::replace(is_away, true) {
+            tracing::warn!(queue = self.claimer.queue, %error, "Redis is away: jobs are taken from Postgres");
+        }
+        reach(redis, POLL)
     }
 
     /// Claims them however long Postgres is away.
-    async fn claim(&mut self, ids: &[i64]) {
+    async fn claim(&self, _reserved: Reservation, ids: Vec<i64>) {
         let mut pause = PAUSE;
-        loop {
-            match self.try_claim(ids).await {
-                Ok(_) => return,
-                Err(error) => tracing::warn!(queue = self.claimer.queue, %error, "jobs can't be claimed now"),
-            }
+        while let Err(error) = self.try_claim(&ids).await {
+            tracing::warn!(queue = self.claimer.queue, %error, "jobs can't be claimed now");
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
     /// How many were claimed.
-    async fn try_claim(&mut self, ids: &[i64]) -> sqlx::Result<usize> {
+    async fn try_claim(&self, ids: &[i64]) -> sqlx::Result<usize> {
         let mut claims = self.claimer.by_id(ids).await?;
         if claims.len() < ids.len() {
             let missed: HashSet<i64> = claims.iter().map(|claim| claim.id.0).collect();
             let missed: Vec<i64> = ids.iter().copied().filter(|id| !missed.contains(id)).collect();
-            match self.claimer.limited(&missed, &mut self.rates).await {
+            match self.claimer.limited(&missed, &mut *self.rates.lock().await).await {
                 Ok(limited) => claims.extend(limited),
                 // What was claimed runs; the others are sent again.
                 Err(error) => {
@@ -146,6 +189,7 @@ impl Fetcher {
             }
         }
         let count = claims.len();
+        self.claimed.record(count as f64);
         // They start in the order of their turns, whatever order Postgres answers in.
         let places: HashMap<i64, usize> = ids.iter().copied().zip(0..).collect();
         claims.sort_by_key(|claim| places.get(&claim.id.0).copied());
@@ -154,8 +198,7 @@ impl Fetcher {
     }
 
     /// Returns whether there may be more.
-    async fn claim_oldest(&mut self, free: usize) -> bool {
-        let level = self.turns.next_level();
+    async fn claim_oldest(&self, level: i16, free: usize) -> bool {
         let claimed = match self.claimer.due(level, free).await {
             Ok(ids) if ids.is_empty() => Ok(0),
             Ok(ids) => self.try_claim(&ids).await,
@@ -171,13 +214,16 @@ impl Fetcher {
     }
 
     async fn start(&self, claims: Vec<Claim>) {
+        let Some(note) = claims.first().map(|claim| Arc::new(Note::new(claim.note, claims.len()))) else {
+            return;
+        };
         for claim in claims {
             // Only known kinds were asked for.
             let Some(kind) = self.kinds.iter().find(|kind| **kind == claim.kind) else { continue };
             self.ack.meters.of(kind).wait.record(claim.waited);
             let context = JobContext::new(claim.id, claim.attempt, claim.max_attempts, self.claimer.worker);
             let after = After { concurrency_key: claim.concurrency_key, is_awaited: claim.is_awaited };
-            let Some(ticket) = self.slots.take(context, kind, after) else { continue };
+            let Some(ticket) = self.slots.take(context, kind, after, &note) else { continue };
             let claimed = Claimed { ticket: Arc::new(ticket), args: claim.args, permit: None };
             if let Err(refused) = self.jobs.send(claimed).await {
                 // The worker stops.

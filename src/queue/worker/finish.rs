@@ -1,28 +1,30 @@
 //! Writing how runs ended, in batches.
 //!
 //! Each row is guarded by the fence: id, attempt and worker (a job has a worker exactly while it runs). A run that
-//! lost its lease changes nothing, and what replaced it counts. `IS NOT DISTINCT FROM` keeps Postgres from going
-//! through all running jobs of the worker by their index: it finds each by its id. While Postgres is away outcomes are kept and written when it answers again.
+//! lost its lease changes nothing, and what replaced it counts. While Postgres is away outcomes are kept and written when
+//! it answers again.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use tokio::{
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     time::{Instant, sleep, timeout_at},
 };
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::{
-    outcome::Ending,
-    slots::{BATCH, Ticket},
-};
+use super::{outcome::Ending, pools, slots::Ticket};
 use crate::queue::{
     client::interval,
     job::JobId,
     notes::{self, Draft},
 };
 
+/// Ends written in one statement, at most.
+const BATCH: usize = 500;
+/// Batches that are written at once, at most: their jobs are never the same.
+pub(super) const WRITES: usize = 3;
 /// How long the first outcome of a batch waits for more.
 const LINGER: Duration = Duration::from_millis(3);
 /// Bounds of the pause after Postgres failed.
@@ -49,11 +51,24 @@ pub(super) struct Finisher {
     pub worker: Uuid,
 }
 
+/// Prepares all connections for ends.
+pub(super) async fn warm(pool: &PgPool, worker: Uuid) -> sqlx::Result<()> {
+    let finisher = Finisher { pool: pool.clone(), worker };
+    pools::warm(pool, async |connection| finisher.complete_silent(connection, &[], 0).await.map(drop)).await
+}
+
 impl Finisher {
-    /// Writes until all senders are gone and all is written.
+    /// Writes until all senders are gone and all is written. While one batch is made durable the next is written.
     pub async fn run(self, mut finished: mpsc::UnboundedReceiver<Finished>) {
-        let mut batch = Vec::with_capacity(BATCH);
-        while finished.recv_many(&mut batch, BATCH).await > 0 {
+        let finisher = Arc::new(self);
+        let room = Arc::new(Semaphore::new(WRITES));
+        let writes = TaskTracker::new();
+        let mut batch = Vec::new();
+        // The semaphore is never closed.
+        while let Ok(permit) = room.clone().acquire_owned().await {
+            if finished.recv_many(&mut batch, BATCH).await == 0 {
+                break;
+            }
             let full_at = Instant::now() + LINGER;
             while batch.len() < BATCH {
                 let room = BATCH - batch.len();
@@ -64,18 +79,28 @@ impl Finisher {
             }
             // One order for all, so that no two workers wait for each other.
             batch.sort_by_key(|finished| finished.ticket.context.id);
-            self.write(&batch).await;
-            batch.clear();
+            let (finisher, batch) = (finisher.clone(), std::mem::take(&mut batch));
+            writes.spawn(async move {
+                finisher.write(&batch).await;
+                drop(permit);
+            });
         }
+        writes.close();
+        writes.wait().await;
     }
 
     async fn write(&self, batch: &[Finished]) {
         let mut pause = PAUSE;
         loop {
             let error = match self.try_write(batch).await {
-                // When it is tried again, what is missing may be what the first try had written.
-                Ok(written) if pause == PAUSE => return report_lost(batch, written),
-                Ok(_) => return,
+                Ok(written) => {
+                    batch.iter().for_each(|finished| finished.ticket.settle());
+                    // When it was tried again, what is missing may be what the first try had written.
+                    if pause == PAUSE {
+                        report_lost(batch, written);
+                    }
+                    return;
+                }
                 Err(error) => error,
             };
             if !is_passing(&error) {
@@ -92,11 +117,18 @@ impl Finisher {
         tracing::error!(%error, jobs = batch.len(), "a batch of jobs' ends is refused: written one by one");
         for one in batch.chunks(1) {
             let mut pause = PAUSE;
-            while let Err(error) = self.try_write(one).await {
-                if !is_passing(&error) {
-                    let job = one.first().map(|finished| finished.ticket.context.id.0);
-                    tracing::error!(%error, job, "the end of a job is refused");
-                    break;
+            loop {
+                match self.try_write(one).await {
+                    Ok(_) => {
+                        one.iter().for_each(|finished| finished.ticket.settle());
+                        break;
+                    }
+                    Err(error) if is_passing(&error) => {}
+                    Err(error) => {
+                        let job = one.first().map(|finished| finished.ticket.context.id.0);
+                        tracing::error!(%error, job, "the end of a job is refused");
+                        break;
+                    }
                 }
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -106,19 +138,21 @@ impl Finisher {
 
     /// Returns whose end is written.
     async fn try_write(&self, batch: &[Finished]) -> sqlx::Result<Vec<JobId>> {
+        let mut silent: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
         let (mut completed, mut failed) = (Completed::default(), Failed::default());
         for Finished { ticket, end } in batch {
+            let (id, attempt) = (ticket.context.id.0, ticket.context.attempt);
             match end {
-                End::Completed(result) => {
-                    completed.ids.push(ticket.context.id.0);
-                    completed.attempts.push(ticket.context.attempt);
-                    completed.results.push(result.clone());
-                }
+                End::Completed(None) => silent.entry(attempt).or_default().push(id),
+                End::Completed(Some(result)) => completed.push(id, attempt, result),
                 End::Failed(ending) => failed.push(ticket, ending),
             }
         }
         self.note(batch).await?;
         let mut written = Vec::with_capacity(batch.len());
+        for (attempt, ids) in silent {
+            written.extend(self.complete_silent(&self.pool, &ids, attempt).await?);
+        }
         if !completed.ids.is_empty() {
             written.extend(self.complete(&completed).await?);
         }
@@ -153,16 +187,35 @@ impl Finisher {
         Ok(())
     }
 
+    /// Without results: most jobs. One statement for each attempt, nearly all of which are the first.
+    async fn complete_silent(
+        &self,
+        executor: impl PgExecutor<'_>,
+        ids: &[i64],
+        attempt: i32,
+    ) -> sqlx::Result<Vec<JobId>> {
+        sqlx::query_scalar!(
+            r#"UPDATE jobs SET state = 'completed', worker_id = NULL, running_key = NULL, finalized_at = now(), result = NULL
+               WHERE id = ANY ($1) AND attempt = $2 AND worker_id = $3
+               RETURNING id AS "id: JobId""#,
+            ids,
+            attempt,
+            self.worker,
+        )
+        .fetch_all(executor)
+        .await
+    }
+
     async fn complete(&self, ends: &Completed) -> sqlx::Result<Vec<JobId>> {
         sqlx::query_scalar!(
-            r#"UPDATE jobs SET state = 'completed', worker_id = NULL, finalized_at = now(),
+            r#"UPDATE jobs SET state = 'completed', worker_id = NULL, running_key = NULL, finalized_at = now(),
                                result = ended.result::jsonb
                FROM unnest($1::bigint[], $2::int[], $3::text[]) AS ended (id, attempt, result)
-               WHERE jobs.id = ended.id AND jobs.attempt = ended.attempt AND worker_id IS NOT DISTINCT FROM $4
+               WHERE jobs.id = ended.id AND jobs.attempt = ended.attempt AND worker_id = $4
                RETURNING jobs.id AS "id: JobId""#,
             &ends.ids,
             &ends.attempts,
-            &ends.results as &[Option<String>],
+            &ends.results,
             self.worker,
         )
         .fetch_all(&self.pool)
@@ -178,13 +231,15 @@ impl Finisher {
                ), done AS (
                    -- Whatever the run did not know: a job that was asked to stop ends here.
                    UPDATE jobs SET state = CASE WHEN cancel_requested_at IS NULL THEN ended.state ELSE 'cancelled' END,
-                                   worker_id = NULL, scheduled_at = now() + ended.delay,
+                                   worker_id = NULL, running_key = NULL, scheduled_at = now() + ended.delay,
+                                   dispatched_at = CASE WHEN ended.state = 'available' AND cancel_requested_at IS NULL
+                                                        THEN dispatched_at END,
                                    max_attempts = max_attempts + ended.is_spared::int,
                                    finalized_at = CASE WHEN ended.state IN ('discarded', 'cancelled')
                                                             OR cancel_requested_at IS NOT NULL THEN now() END
                    FROM ended
                    WHERE jobs.id = ended.id AND jobs.attempt = ended.attempt
-                     AND worker_id IS NOT DISTINCT FROM $8
+                     AND worker_id = $8
                    RETURNING jobs.id, jobs.attempt, attempted_at, ended.error,
                              CASE WHEN jobs.state = 'cancelled' THEN 'cancelled' ELSE ended.outcome END AS outcome
                )
@@ -227,7 +282,15 @@ fn report_lost(batch: &[Finished], mut written: Vec<JobId>) {
 struct Completed {
     ids: Vec<i64>,
     attempts: Vec<i32>,
-    results: Vec<Option<String>>,
+    results: Vec<String>,
+}
+
+impl Completed {
+    fn push(&mut self, id: i64, attempt: i32, result: &str) {
+        self.ids.push(id);
+        self.attempts.push(attempt);
+        self.results.push(result.to_owned());
+    }
 }
 
 #[derive(Default)]

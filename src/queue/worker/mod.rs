@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Redis --ids--> fetch --claim--> Postgres          heartbeat: the lease, on a thread of its own
-//!                  |                                 audit:     claims whose answer was lost
+//!                  |                                 audit:     claims whose answer was lost, and whose jobs ended
 //!                  |                                 control:   what operators tell it
 //!                  v                                 leader:    what one worker does for all
 //!   apalis: ack( spawn( trace( catch panics( timeout( handler )))))
@@ -29,6 +29,7 @@ mod slots;
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context;
 use apalis::{
     layers::{catch_panic::CatchPanicLayer, tracing::TraceLayer},
     prelude::*,
@@ -36,7 +37,7 @@ use apalis::{
 use apalis_core::{monitor::context::MonitorContext, task::Task, worker::ext::parallelize::ParallelizeExt};
 use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::{
-    sync::mpsc,
+    sync::{Mutex, mpsc},
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
@@ -52,8 +53,13 @@ use self::{
     slots::{Held, Slots},
 };
 use super::{
-    client::Client, dispatch::Dispatcher, leader::Leader, metrics::Meters, registry::Registry,
-    successors::Successors, turns::Pop,
+    client::Client,
+    dispatch::Dispatcher,
+    leader::Leader,
+    metrics::{self, Meters},
+    registry::Registry,
+    successors::Successors,
+    turns::Pop,
 };
 
 #[derive(Clone, Debug)]
@@ -105,11 +111,14 @@ impl Worker {
             queues: queues.keys().map(|queue| (*queue).to_owned()).collect(),
             promise: options.lease,
         }
-        .keep()
-        .await?;
-
+        .keep();
         let claim_pool = pools::claiming(&options.database, queues.len());
         let finish_pool = pools::finishing(&options.database);
+        let warm_up = async {
+            tokio::try_join!(claim::warm(&claim_pool, id), finish::warm(&finish_pool, id))
+                .context("prepare the connections to Postgres")
+        };
+        let (heartbeat, _) = tokio::try_join!(heartbeat, warm_up)?;
         let leader_pool = pools::leading(&options.database);
         let control_pool = pools::controlling(&options.database);
 
@@ -135,7 +144,7 @@ impl Worker {
             let successors = Successors { client, queue, ended: keys };
             background.spawn(stop.clone().run_until_cancelled_owned(successors.run()));
             let (jobs, receiver) = mpsc::channel(slots.most());
-            let fetcher = fetch::Fetcher {
+            let taker = fetch::Taker {
                 claimer: claim::Claimer {
                     pool: claim_pool.clone(),
                     worker: id,
@@ -143,13 +152,17 @@ impl Worker {
                     kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
                 },
                 slots,
-                redis: redis.clone(),
-                turns: Pop::new(&options.redis_prefix, queue),
-                rates: rates::Rates::new(options.redis_prefix.clone()),
+                rates: Mutex::new(rates::Rates::new(options.redis_prefix.clone())),
                 kinds,
-                pause: control.pause_of(queue),
                 jobs,
                 ack: ack.clone(),
+                claimed: metrics::claimed(queue),
+            };
+            let fetcher = fetch::Fetcher {
+                taker,
+                redis: redis.clone(),
+                turns: Pop::new(&options.redis_prefix, queue),
+                pause: control.pause_of(queue),
             };
             background.spawn(stop.clone().run_until_cancelled_owned(fetcher.run()));
             let source = Source::new(receiver, concurrency, ack.clone());
@@ -239,6 +252,7 @@ impl Worker {
 /// Releases what is left and gives up the lease.
 async fn resign(pool: &PgPool, worker: Uuid) -> sqlx::Result<usize> {
     let released = audit::release(pool, worker, None).await?;
+    audit::forget_ended(pool, worker, Duration::ZERO).await?;
     sqlx::query!("DELETE FROM workers WHERE id = $1", worker).execute(pool).await?;
     Ok(released)
 }

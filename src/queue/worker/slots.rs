@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -25,9 +25,9 @@ use crate::queue::{
 };
 
 /// Ids taken in one claim, at most: larger statements gain little, and fall into worse plans.
-pub(super) const BATCH: usize = 200;
+const BATCH: usize = 200;
 /// Jobs held beyond those that may run, at most, when runs are short.
-const PREFETCH: usize = 600;
+const PREFETCH: usize = 1_500;
 /// A job is only taken ahead if it will start within this time.
 const AHEAD: Duration = Duration::from_millis(20);
 /// How long a claim waits for more free slots, so that short jobs are claimed in batches.
@@ -35,7 +35,25 @@ const LINGER: Duration = Duration::from_millis(2);
 
 /// All jobs that this worker holds, by fence.
 #[derive(Debug, Default)]
-pub(super) struct Held(Mutex<HashMap<(JobId, i32), JobContext>>);
+pub(super) struct Held {
+    runs: Mutex<HashMap<(JobId, i32), JobContext>>,
+    /// Of claims whose jobs have all ended.
+    notes: Mutex<Vec<i64>>,
+}
+
+/// The row of `job_claims` that says what one claim took: it must stay until the end of each of these jobs is known to
+/// Postgres. If one's is not, the audit looks after it.
+#[derive(Debug)]
+pub(super) struct Note {
+    id: i64,
+    open: AtomicUsize,
+}
+
+impl Note {
+    pub fn new(id: i64, jobs: usize) -> Self {
+        Self { id, open: AtomicUsize::new(jobs) }
+    }
+}
 
 impl Held {
     pub fn contains(&self, id: JobId, attempt: i32) -> bool {
@@ -60,9 +78,14 @@ impl Held {
         notes
     }
 
+    /// Claims whose jobs have all ended since this was asked.
+    pub fn ended_notes(&self) -> Vec<i64> {
+        std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(JobId, i32), JobContext>> {
         // The map is whole after each of its operations, so a panic elsewhere does not spoil it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,6 +102,8 @@ pub(super) struct After {
 pub(super) struct Slots {
     concurrency: usize,
     taken: AtomicUsize,
+    /// For jobs that are being claimed.
+    reserved: AtomicUsize,
     freed: Notify,
     /// Moving average of the run time; 0 before the first run.
     run_micros: AtomicU64,
@@ -94,6 +119,22 @@ pub(super) struct Ticket {
     pub kind: &'static str,
     after: After,
     slots: Arc<Slots>,
+    note: Arc<Note>,
+    is_settled: AtomicBool,
+}
+
+/// Slots of jobs that are being claimed. Dropping it gives them back.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    count: usize,
+    slots: Arc<Slots>,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.slots.reserved.fetch_sub(self.count, Ordering::AcqRel);
+        self.slots.freed.notify_one();
+    }
 }
 
 impl Slots {
@@ -101,6 +142,7 @@ impl Slots {
         Self {
             concurrency,
             taken: AtomicUsize::new(0),
+            reserved: AtomicUsize::new(0),
             freed: Notify::new(),
             run_micros: AtomicU64::new(0),
             held,
@@ -139,22 +181,41 @@ impl Slots {
                 usize::try_from(ahead).unwrap_or(PREFETCH).min(PREFETCH)
             }
         };
-        (self.concurrency + prefetch).saturating_sub(self.taken.load(Ordering::Acquire))
+        let held = self.taken.load(Ordering::Acquire) + self.reserved.load(Ordering::Acquire);
+        (self.concurrency + prefetch).saturating_sub(held)
+    }
+
+    /// Keeps slots for jobs that are being claimed, until they have their tickets.
+    pub fn reserve(self: &Arc<Self>, count: usize) -> Reservation {
+        self.reserved.fetch_add(count, Ordering::AcqRel);
+        Reservation { count, slots: self.clone() }
     }
 
     /// A ticket for a job just claimed; none if this worker holds the very same run already. That happens when
     /// Postgres crashed and forgot the claim.
-    pub fn take(self: &Arc<Self>, context: JobContext, kind: &'static str, after: After) -> Option<Ticket> {
+    pub fn take(
+        self: &Arc<Self>,
+        context: JobContext,
+        kind: &'static str,
+        after: After,
+        note: &Arc<Note>,
+    ) -> Option<Ticket> {
         match self.held.lock().entry((context.id, context.attempt)) {
             Entry::Occupied(_) => return None,
             Entry::Vacant(free) => free.insert(context.clone()),
         };
         self.taken.fetch_add(1, Ordering::AcqRel);
-        Some(Ticket { context, kind, after, slots: self.clone() })
+        let (slots, note) = (self.clone(), note.clone());
+        Some(Ticket { context, kind, after, slots, note, is_settled: AtomicBool::new(false) })
     }
 }
 
 impl Ticket {
+    /// Postgres has the run's end, or another run's in its place.
+    pub fn settle(&self) {
+        self.is_settled.store(true, Ordering::Release);
+    }
+
     /// Tells the queue how long the run took.
     pub fn ran_for(&self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
@@ -172,6 +233,9 @@ impl Drop for Ticket {
         self.slots.held.lock().remove(&(self.context.id, self.context.attempt));
         self.slots.taken.fetch_sub(1, Ordering::AcqRel);
         self.slots.freed.notify_one();
+        if *self.is_settled.get_mut() && self.note.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.slots.held.notes.lock().unwrap_or_else(PoisonError::into_inner).push(self.note.id);
+        }
         let After { concurrency_key, is_awaited } = std::mem::take(&mut self.after);
         if concurrency_key.is_some() || is_awaited {
             let awaited = is_awaited.then_some(self.context.id);
@@ -191,11 +255,31 @@ mod tests {
         JobContext::new(JobId(id), 1, 3, Uuid::nil())
     }
 
+    fn note() -> Arc<Note> {
+        Arc::new(Note::new(1, 1))
+    }
+
+    #[test]
+    fn a_note_goes_when_the_last_of_its_jobs_is_settled() {
+        let held = Arc::new(Held::default());
+        let slots = Arc::new(Slots::new(10, held.clone(), mpsc::unbounded_channel().0));
+        let of = |id: i64, note: &Arc<Note>| slots.take(context(id), "k", After::default(), note).unwrap();
+        let (settled, unsettled) = (Arc::new(Note::new(7, 2)), Arc::new(Note::new(8, 2)));
+        let tickets = [of(1, &settled), of(2, &settled), of(3, &unsettled), of(4, &unsettled)];
+        tickets[..3].iter().for_each(Ticket::settle);
+        let [first, second, third, fourth] = tickets;
+        drop((first, third, fourth));
+        assert_eq!(held.ended_notes(), [0_i64; 0]);
+        drop(second);
+        assert_eq!(held.ended_notes(), [7]);
+        assert_eq!(held.ended_notes(), [0_i64; 0]);
+    }
+
     #[test]
     fn short_runs_let_it_take_ahead_and_long_ones_do_not() {
         let slots = Arc::new(Slots::new(10, Arc::default(), mpsc::unbounded_channel().0));
         assert_eq!(slots.count_free(), 10);
-        let ticket = slots.take(context(1), "k", After::default()).unwrap();
+        let ticket = slots.take(context(1), "k", After::default(), &note()).unwrap();
         ticket.ran_for(Duration::from_millis(1));
         assert_eq!(slots.count_free(), 10 - 1 + 200);
         for _ in 0..100 {
@@ -210,8 +294,8 @@ mod tests {
     fn the_same_run_is_held_once() {
         let held = Arc::new(Held::default());
         let slots = Arc::new(Slots::new(10, held.clone(), mpsc::unbounded_channel().0));
-        let ticket = slots.take(context(1), "k", After::default()).unwrap();
-        assert!(slots.take(context(1), "k", After::default()).is_none());
+        let ticket = slots.take(context(1), "k", After::default(), &note()).unwrap();
+        assert!(slots.take(context(1), "k", After::default(), &note()).is_none());
         assert!(held.contains(JobId(1), 1));
         drop(ticket);
         assert!(!held.contains(JobId(1), 1));

@@ -64,13 +64,19 @@ impl Default for Row {
 impl Row {
     async fn insert(self, pool: &PgPool) -> i64 {
         let id: i64 = sqlx::query_scalar(
-            "INSERT INTO jobs (kind, queue, state, args, unique_key, created_at, max_attempts, attempt, worker_id,
-                               attempted_at, finalized_at)
-             SELECT $1, $2, $3, $4, $5, $6, 3, CASE WHEN $3 IN ('scheduled', 'available') THEN 0 ELSE 2 END,
-                    CASE WHEN $3 = 'running' THEN gen_random_uuid() END,
-                    CASE WHEN $3 NOT IN ('scheduled', 'available') THEN now() END,
-                    CASE WHEN $3 IN ('completed', 'cancelled', 'discarded') THEN now() END
-             RETURNING id",
+            "WITH new AS (
+                 INSERT INTO jobs (kind, queue, state, args, unique_key, created_at, max_attempts, attempt, worker_id,
+                                   attempted_at, finalized_at, dispatched_at)
+                 SELECT $1, $2, $3, $4, $5, $6, 3, CASE WHEN $3 IN ('scheduled', 'available') THEN 0 ELSE 2 END,
+                        CASE WHEN $3 = 'running' THEN gen_random_uuid() END,
+                        CASE WHEN $3 NOT IN ('scheduled', 'available') THEN now() END,
+                        CASE WHEN $3 IN ('completed', 'cancelled', 'discarded') THEN now() END,
+                        CASE WHEN $3 IN ('available', 'running', 'completed') THEN now() END
+                 RETURNING id, worker_id
+             ), claimed AS (
+                 INSERT INTO job_claims (worker_id, ids) SELECT worker_id, ARRAY [id] FROM new WHERE worker_id IS NOT NULL
+             )
+             SELECT id FROM new",
         )
         .bind(self.kind)
         .bind(self.queue)
@@ -298,7 +304,8 @@ async fn a_running_job_is_asked_to_stop_and_its_next_run_is_not() {
     assert!(is_time(&asked["cancelRequestedAt"]), "{asked}");
     let again = api.post(&format!("/api/jobs/{id}/cancel"), Value::Null).await.expect(200);
     assert_eq!(again["cancelRequestedAt"], asked["cancelRequestedAt"]);
-    let ends = "UPDATE jobs SET state = 'cancelled', worker_id = NULL, finalized_at = now(), progress = 0.7 WHERE id = $1";
+    let ends = "UPDATE jobs SET state = 'cancelled', worker_id = NULL, dispatched_at = NULL, finalized_at = now(), progress = 0.7
+                WHERE id = $1";
     sqlx::query(ends).bind(id).execute(pool).await.unwrap();
     let retried = api.post(&format!("/api/jobs/{id}/retry"), Value::Null).await.expect(200);
     assert_eq!((&retried["cancelRequestedAt"], &retried["progress"]), (&Value::Null, &Value::Null));
@@ -310,8 +317,8 @@ async fn the_dead_set_is_retried_by_filter() {
     let (pool, api) = (&database.pool, Api::start(&database).await);
     // More than one batch.
     sqlx::query(
-        "INSERT INTO jobs (kind, queue, state, args, max_attempts, attempt, attempted_at, finalized_at)
-         SELECT 'export', 'exports', 'discarded', '{}', 3, 3, now(), now() FROM generate_series(1, 2300)",
+        "INSERT INTO jobs (kind, queue, state, args, max_attempts, attempt, attempted_at, dispatched_at, finalized_at)
+         SELECT 'export', 'exports', 'discarded', '{}', 3, 3, now(), NULL, now() FROM generate_series(1, 2300)",
     )
     .execute(pool)
     .await

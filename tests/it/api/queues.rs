@@ -9,16 +9,19 @@ async fn execute(database: &Database, sql: &'static str) {
     sqlx::query(sql).execute(&database.pool).await.unwrap();
 }
 
+/// As the workers' claims would have noted them.
+const CLAIMS: &str = "INSERT INTO job_claims (worker_id, ids) SELECT worker_id, array_agg(id) FROM jobs WHERE state = 'running' GROUP BY 1";
+
 #[tokio::test]
 async fn a_queue_says_what_it_holds_and_how_fast_it_goes() {
     let database = Database::create().await;
     let api = Api::start(&database).await;
     execute(&database, "DELETE FROM jobs").await;
     let insert = "INSERT INTO jobs (kind, queue, state, args, max_attempts, attempt, worker_id, priority, scheduled_at,
-                                    attempted_at, finalized_at, concurrency_key, concurrency_limit)
+                                    attempted_at, finalized_at, dispatched_at, concurrency_key, concurrency_limit)
         SELECT 'k', queue, state, '{}', 3, CASE WHEN state IN ('available', 'scheduled') THEN 0 ELSE 1 END,
                CASE WHEN state = 'running' THEN gen_random_uuid() END, level, now() - due, now() - begun, now() - ended,
-               key, CASE WHEN key IS NOT NULL THEN 1 END
+               CASE WHEN state IN ('available', 'running', 'completed') THEN now() END, key, CASE WHEN key IS NOT NULL THEN 1 END
         FROM (VALUES
             ('a', 'available', 1, interval '10 s', NULL, NULL, NULL),
             ('a', 'available', 3, interval '1000 s', NULL, NULL, NULL),
@@ -33,6 +36,7 @@ async fn a_queue_says_what_it_holds_and_how_fast_it_goes() {
             ('b', 'available', 1, interval '500 s', NULL, NULL, 'key')
         ) AS new (queue, state, level, due, begun, ended, key)";
     execute(&database, insert).await;
+    execute(&database, CLAIMS).await;
     let worker = "INSERT INTO workers (id, name, queues, lease_until) VALUES (gen_random_uuid(), 'w', '{idle}', now())";
     execute(&database, worker).await;
     let list = api.get("/api/queues").await.expect(200);
@@ -98,6 +102,7 @@ async fn workers_are_listed_with_what_they_run() {
     let running = "INSERT INTO jobs (kind, queue, state, args, max_attempts, attempt, worker_id, attempted_at)
         SELECT 'k', 'a', 'running', '{}', 3, 1, '00000000-0000-0000-0000-000000000001', now() FROM generate_series(1, 2)";
     execute(&database, running).await;
+    execute(&database, CLAIMS).await;
     let list = api.get("/api/workers").await.expect(200);
     let [north, south] = list["data"].as_array().unwrap().as_slice() else { panic!("{list}") };
     let names = ["heartbeatAt", "id", "isAlive", "leaseUntil", "name", "queues", "runningJobs", "startedAt"];

@@ -116,7 +116,7 @@ async fn reconcile_says_why_it_failed() {
     let worker = wait::until("the job is there", Duration::from_secs(10), || async {
         let updated = sqlx::query(
             "WITH job AS (
-                 UPDATE jobs SET state = 'discarded', attempt = 1, finalized_at = now()
+                 UPDATE jobs SET state = 'discarded', attempt = 1, dispatched_at = NULL, finalized_at = now()
                  WHERE kind = 'reconcile' AND state = 'available' RETURNING id)
              INSERT INTO job_attempts (job_id, attempt, outcome, error)
              SELECT id, 1, 'discard', 'the fleet is on fire' FROM job",

@@ -239,7 +239,10 @@ async fn a_lost_workers_job_that_was_to_stop_does_not_run_again() {
     let lab = Lab::new().await;
     let id = lab.enqueue(1, Act::Nothing).await;
     sqlx::query(
-        "UPDATE jobs SET state = 'running', attempt = 1, attempted_at = now(), worker_id = gen_random_uuid()",
+        "WITH claimed AS (
+             UPDATE jobs SET state = 'running', attempt = 1, attempted_at = now(), worker_id = gen_random_uuid()
+             RETURNING id, worker_id)
+         INSERT INTO job_claims (worker_id, ids) SELECT worker_id, ARRAY [id] FROM claimed",
     )
     .execute(lab.pool())
     .await

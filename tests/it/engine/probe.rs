@@ -167,7 +167,7 @@ impl Run<Probes> for Single {
             tx.enqueue(&Self { key: format!("{} again", self.key) }).await.or_retry()?;
             let successor = tx.enqueue(&self).await.or_retry()?;
             assert!(successor.is_new, "a finished job is not open");
-            sqlx::query("UPDATE jobs SET state = 'cancelled', finalized_at = now() WHERE id = $1")
+            sqlx::query("UPDATE jobs SET state = 'cancelled', dispatched_at = NULL, finalized_at = now() WHERE id = $1")
                 .bind(successor.id.0)
                 .execute(&mut *tx)
                 .await

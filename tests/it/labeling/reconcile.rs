@@ -129,7 +129,7 @@ async fn tasks_that_are_gone_are_published_again_if_they_are_open() {
 async fn a_complete_batch_whose_export_was_lost_is_exported() {
     let batch = Batch::in_order().await;
     batch.create(2).await;
-    batch.run_sql("UPDATE jobs SET state = 'discarded', attempt = 1, finalized_at = now() WHERE kind = 'export_assignment'")
+    batch.run_sql("UPDATE jobs SET state = 'discarded', attempt = 1, dispatched_at = NULL, finalized_at = now() WHERE kind = 'export_assignment'")
         .await;
     batch.finds(json!([["export_missing", 1]])).await;
     batch.day.fleet.run(ExportAssignment { assignment_id: batch.id }).await.unwrap();
@@ -145,7 +145,7 @@ async fn a_rejection_whose_routing_was_lost_is_routed() {
     let drift = async || fleet.run(Reconcile {}).await.unwrap()["drift"].take();
     assert_eq!(drift().await, json!([]), "it is on its way");
     sqlx::query(
-        "UPDATE jobs SET state = 'discarded', attempt = 1, finalized_at = now() WHERE kind = 'route_rejection'",
+        "UPDATE jobs SET state = 'discarded', attempt = 1, dispatched_at = NULL, finalized_at = now() WHERE kind = 'route_rejection'",
     )
     .execute(&chain.pool)
     .await
