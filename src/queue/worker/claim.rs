@@ -27,6 +27,7 @@ pub(super) struct Claim {
     pub concurrency_key: Option<String>,
     /// Others wait for it.
     pub is_awaited: bool,
+    pub trace_context: Option<String>,
     /// Seconds between the job being due and this claim.
     pub waited: f64,
 }
@@ -58,6 +59,7 @@ impl Claimer {
                                progress = NULL
                FROM due WHERE jobs.id = due.id
                RETURNING jobs.id AS "id: JobId", kind, args::text AS "args!", attempt, max_attempts, concurrency_key, is_awaited,
+                         trace_context,
                          greatest(0, extract(epoch FROM now() - scheduled_at))::float8 AS "waited!""#,
             ids,
             self.queue,
@@ -160,6 +162,7 @@ impl Claimer {
                                progress = NULL
                FROM due WHERE jobs.id = due.id
                RETURNING jobs.id AS "id: JobId", kind, args::text AS "args!", attempt, max_attempts, concurrency_key, is_awaited,
+                         trace_context,
                          greatest(0, extract(epoch FROM now() - scheduled_at))::float8 AS "waited!""#,
             ids,
             self.worker,
