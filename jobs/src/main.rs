@@ -34,9 +34,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::init();
-    let outcome = match cli.command.unwrap_or(Command::Run) {
-        Command::Run => run(),
+    let command = cli.command.unwrap_or(Command::Run);
+    let traces = telemetry::init(matches!(command, Command::Run).then_some("labelfleet-worker"));
+    let outcome = match command {
+        Command::Run => run(&traces),
         Command::Bench(bench) => bench::run(bench),
         Command::StopInstances => stop_instances(),
     };
@@ -50,9 +51,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> anyhow::Result<()> {
+fn run(traces: &telemetry::Traces) -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let stop = stop_on_signals(config.engine.drain)?;
+    let flush = traces.reserve(config.engine.drain);
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let registry = registry(&config.engine)?;
@@ -61,7 +63,7 @@ fn run() -> anyhow::Result<()> {
             redis_url: config.redis_url.expose().to_owned(),
             redis_prefix: config.redis_prefix.clone(),
             lease: config.engine.lease,
-            drain: config.engine.drain,
+            drain: config.engine.drain - flush,
             concurrency: config.engine.concurrency,
         };
         let endpoint = match config.engine.metrics {
@@ -79,6 +81,8 @@ fn run() -> anyhow::Result<()> {
         println!("ready worker {}", worker.id());
         stop.cancelled().await;
         worker.drain().await;
+        // A part of the time is for ending.
+        traces.flush(flush * 3 / 4);
         Ok(())
     })
 }

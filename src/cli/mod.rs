@@ -63,7 +63,7 @@ enum Command {
 
 pub async fn run() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::init();
+    let traces = telemetry::init(matches!(cli.command, Command::Api).then_some("labelfleet"));
     let done = match cli.command {
         Command::Api => api::run().await.map(success),
         Command::Up(args) => up::up(&args, std::env::vars().collect()).await.map(success),
@@ -77,6 +77,7 @@ pub async fn run() -> ExitCode {
         Command::Keys(args) => keys::run(args).await.map(success),
         Command::Openapi(args) => openapi::run(&args).map(success),
     };
+    traces.flush(Duration::MAX);
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })

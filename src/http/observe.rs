@@ -1,4 +1,4 @@
-//! Around every request: an id, a span, a deadline, counts and latency by route template, and a panic made
+//! Around every request: an id, a span, its place in its caller's trace, a deadline, counts and latency by route template, and a panic made
 //! into an answer.
 
 use std::{
@@ -13,9 +13,10 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use tracing::Instrument;
+use tracing::{Instrument, field::Empty};
 
 use super::error::ApiError;
+use crate::trace::{self, TRACEPARENT};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -34,14 +35,36 @@ pub async fn observe(request: Request, next: Next) -> Response {
         method,
         path = request.uri().path(),
     );
+    // Without the path, which may hold a token: the log has it, by the id.
+    let trace = tracing::info_span!(
+        target: trace::TARGET,
+        parent: None,
+        "request",
+        otel.name = %format_args!("{method} {route}"),
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+        request.id = id.to_str().unwrap_or_default(),
+    );
+    if let Some(parent) = request.headers().get(TRACEPARENT).and_then(|parent| parent.to_str().ok()) {
+        trace::continue_from(&trace, parent);
+    }
     let started = Instant::now();
-    let answered = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).instrument(span.clone()).await;
+    let answered = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
+        .instrument(span.clone())
+        .instrument(trace.clone())
+        .await;
     let mut response = answered.unwrap_or_else(|_| {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "this took too long and was given up").into_response()
     });
     let elapsed = started.elapsed();
     let status = response.status().as_u16();
     span.in_scope(|| tracing::debug!(status, elapsed_ms = elapsed.as_millis() as u64, "answered"));
+    trace.record("http.response.status_code", i64::from(status));
+    if response.status().is_server_error() {
+        trace::fail(&trace, response.status());
+    }
     let labels = [("method", method.to_owned()), ("route", route), ("status", status.to_string())];
     metrics::counter!("http_requests_total", &labels).increment(1);
     metrics::histogram!("http_request_duration_seconds", &labels).record(elapsed.as_secs_f64());

@@ -24,6 +24,7 @@ use super::{
     limits::{Concurrency, Lane, Rate},
     payload,
 };
+use crate::trace;
 
 /// Handle on the queue: cheap to clone.
 #[derive(Clone, Debug)]
@@ -174,8 +175,8 @@ impl Tx {
         let (keys, args): (Vec<_>, Vec<_>) = rows.into_iter().map(|row| (row.unique_key, row.args)).unzip();
         sqlx::query_as!(
             NewJob,
-            r#"INSERT INTO jobs (kind, queue, max_attempts, priority, args, unique_key)
-               SELECT $1, $2, $3, $4, new.args::jsonb, new.unique_key
+            r#"INSERT INTO jobs (kind, queue, max_attempts, priority, args, unique_key, trace_context)
+               SELECT $1, $2, $3, $4, new.args::jsonb, new.unique_key, $7
                FROM unnest($5::text[], $6::text[]) AS new (args, unique_key)
                ON CONFLICT (kind, unique_key)
                    WHERE unique_key IS NOT NULL AND finalized_at IS NULL
@@ -187,6 +188,7 @@ impl Tx {
             J::PRIORITY.level(),
             &args,
             &keys as &[Option<String>],
+            trace::current(),
         )
         .fetch_all(&mut *self.inner)
         .await
@@ -202,9 +204,11 @@ impl Tx {
         sqlx::query_as!(
             NewJob,
             r#"INSERT INTO jobs (kind, queue, max_attempts, priority, args, unique_key, flow, concurrency_key,
-                                 concurrency_limit, rate_key, rate_interval, rate_burst, batch_id, is_awaited)
+                                 concurrency_limit, rate_key, rate_interval, rate_burst, batch_id, is_awaited,
+                                 trace_context)
                SELECT $1, $2, $3, $4, new.args::jsonb, new.unique_key, new.flow, new.concurrency_key,
-                      new.concurrency_limit, new.rate_key, new.rate_interval, new.rate_burst, $13::bigint, $13 IS NOT NULL
+                      new.concurrency_limit, new.rate_key, new.rate_interval, new.rate_burst, $13::bigint, $13 IS NOT NULL,
+                      $14
                FROM unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::text[], $11::interval[],
                            $12::int[])
                    AS new (args, unique_key, flow, concurrency_key, concurrency_limit, rate_key, rate_interval,
@@ -226,6 +230,7 @@ impl Tx {
             &new.rate_intervals as &[Option<PgInterval>],
             &new.rate_bursts as &[Option<i32>],
             batch.map(|batch| batch.0),
+            trace::current(),
         )
         .fetch_all(&mut *self.inner)
         .await
@@ -271,6 +276,7 @@ pub(super) async fn insert<J: JobArgs>(
     due: Option<Due>,
 ) -> sqlx::Result<Enqueued> {
     let row = Row::of(args)?;
+    let trace_context = trace::current();
     let (concurrency_key, concurrency_limit) = row.concurrency.map(|one| (one.key, one.limit)).unzip();
     let (rate_key, rate) = row.rate.map(|one| (one.key, (interval(one.interval), one.burst))).unzip();
     let (rate_interval, rate_burst) = rate.unzip();
@@ -283,11 +289,12 @@ pub(super) async fn insert<J: JobArgs>(
     loop {
         let inserted = sqlx::query_scalar!(
             r#"INSERT INTO jobs (kind, queue, max_attempts, args, unique_key, scheduled_at, state, dispatched_at, priority,
-                                 flow, concurrency_key, concurrency_limit, rate_key, rate_interval, rate_burst)
+                                 flow, concurrency_key, concurrency_limit, rate_key, rate_interval, rate_burst,
+                                 trace_context)
                SELECT $1, $2, $3, $4::text::jsonb, $5, due.at,
                       CASE WHEN due.at > now() THEN 'scheduled' ELSE 'available' END,
                       CASE WHEN due.at > now() THEN NULL ELSE now() END,
-                      $8, $9, $10, $11, $12, $13, $14
+                      $8, $9, $10, $11, $12, $13, $14, $16
                FROM (SELECT CASE WHEN $15 THEN '9999-12-31Z' ELSE coalesce($6, now() + $7, now()) END AS at) AS due
                ON CONFLICT (kind, unique_key)
                    WHERE unique_key IS NOT NULL AND finalized_at IS NULL
@@ -308,6 +315,7 @@ pub(super) async fn insert<J: JobArgs>(
             rate_interval as Option<PgInterval>,
             rate_burst,
             is_never,
+            trace_context,
         )
         .fetch_optional(&mut *db)
         .await?;

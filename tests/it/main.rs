@@ -12,4 +12,5 @@ mod engine;
 mod labeling;
 mod runtime;
 mod support;
+mod traces;
 mod up;

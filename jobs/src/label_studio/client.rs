@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::{Stream, stream};
-use reqwest::{Method, RequestBuilder, header};
+use reqwest::{Method, Request, RequestBuilder, header};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use url::Url;
+use tracing::{Instrument, Span, field::Empty};
+use url::{Position, Url};
 
-use labelfleet::config::Secret;
+use labelfleet::{
+    config::Secret,
+    trace::{self, TRACEPARENT},
+};
 
 use super::{
     error::{Error, Result},
@@ -276,20 +280,26 @@ impl Client {
             path: self.base.path().to_owned(),
             source: source.without_url(),
         };
-        let request = request.build().map_err(built)?;
+        let mut request = request.build().map_err(built)?;
+        let span = traced(&request);
         let asked = Asked { method: request.method().clone(), path: request.url().path().to_owned() };
         let answer = async {
+            if let Some(Ok(context)) = trace::current().map(header::HeaderValue::try_from) {
+                request.headers_mut().insert(TRACEPARENT, context);
+            }
             let response = self.http.execute(request).await?;
             Ok((response.status(), response.bytes().await?))
         };
-        let (status, body) = answer.await.map_err(|source: reqwest::Error| Error::NoAnswer {
-            method: asked.method.clone(),
-            path: asked.path.clone(),
-            source: source.without_url(),
+        let answer = answer.instrument(span.clone()).await.map_err(reqwest::Error::without_url);
+        let (status, body) = answer.map_err(|source| {
+            trace::fail(&span, &source);
+            Error::NoAnswer { method: asked.method.clone(), path: asked.path.clone(), source }
         })?;
+        span.record("http.response.status_code", i64::from(status.as_u16()));
         if status.is_success() {
             return Ok((asked, body));
         }
+        trace::fail(&span, status);
         Err(Error::Status {
             method: asked.method,
             path: asked.path,
@@ -303,4 +313,26 @@ impl Client {
 struct Asked {
     method: Method,
     path: String,
+}
+
+/// The call in its trace: no more of it than in an error.
+fn traced(request: &Request) -> Span {
+    let (method, url) = (request.method().as_str(), request.url());
+    tracing::info_span!(
+        target: trace::TARGET,
+        "label_studio",
+        otel.name = %format_args!("{method} {}", template(url.path())),
+        otel.kind = "client",
+        http.request.method = method,
+        http.response.status_code = Empty,
+        server.address = url.host_str(),
+        server.port = url.port_or_known_default().map(i64::from),
+        url.full = &url[..Position::AfterPath],
+    )
+}
+
+/// A path without the ids in it, so that calls of one sort have one name.
+fn template(path: &str) -> String {
+    let is_id = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    path.split('/').map(|part| if is_id(part) { "{id}" } else { part }).collect::<Vec<_>>().join("/")
 }

@@ -3,6 +3,7 @@
 //!
 //! - [`process`]: a local Label Studio
 //! - [`docker`]: a container (bollard)
+//! - `traced`: the calls to either, in their trace
 //!
 //! `ecs` has its place here too.
 
@@ -18,9 +19,11 @@ use sha2::{Digest, Sha256};
 pub mod docker;
 pub mod process;
 mod processes;
+mod traced;
 
 pub use docker::Docker;
 pub use process::Process;
+use traced::Traced;
 
 /// What an instance is to be; all of it derived, so asking twice asks for the same.
 #[derive(Clone)]
@@ -112,8 +115,8 @@ pub trait Runtime: Send + Sync {
 /// The backend that the settings name. Reaches for nothing yet.
 pub fn from_config(config: &InstancesConfig) -> anyhow::Result<Arc<dyn Runtime>> {
     Ok(match config.backend {
-        Orchestrator::Process => Arc::new(Process::new(config)),
-        Orchestrator::Docker => Arc::new(Docker::new(config)?),
+        Orchestrator::Process => Arc::new(Traced::new("process", Process::new(config))),
+        Orchestrator::Docker => Arc::new(Traced::new("docker", Docker::new(config)?)),
     })
 }
 

@@ -5,9 +5,16 @@
 //! operator wants run now is enqueued, and the wish cleared, in one transaction, too.
 
 use sqlx::PgPool;
+use tracing::Instrument;
 
 use super::ticks;
-use crate::queue::{client::Client, registry::Schedule};
+use crate::{
+    queue::{
+        client::{Client, Enqueued, Tx},
+        registry::Schedule,
+    },
+    trace,
+};
 
 /// Writes the schedules that the code names; a changed one starts anew.
 pub(super) async fn register(pool: &PgPool, schedules: &[Schedule]) -> sqlx::Result<()> {
@@ -62,7 +69,7 @@ async fn fire_one(client: &Client, schedule: &Schedule) -> sqlx::Result<()> {
         return Ok(());
     };
     if due.is_wanted {
-        let job = (schedule.enqueue)(&mut tx).await?;
+        let job = enqueue(schedule, &mut tx).await?;
         tracing::info!(schedule = schedule.name, job = job.id.0, "schedule fired at an operator's wish");
     }
     let (mut ticks, mut next) = (Vec::new(), Some(due.next_at));
@@ -74,7 +81,7 @@ async fn fire_one(client: &Client, schedule: &Schedule) -> sqlx::Result<()> {
     }
     let has_fired = due.is_wanted || !ticks.is_empty();
     for tick in ticks {
-        let job = (schedule.enqueue)(&mut tx).await?;
+        let job = enqueue(schedule, &mut tx).await?;
         let fired = sqlx::query!(
             "INSERT INTO schedule_ticks (schedule, tick, job_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
             schedule.name,
@@ -101,4 +108,20 @@ async fn fire_one(client: &Client, schedule: &Schedule) -> sqlx::Result<()> {
     .execute(&mut *tx)
     .await?;
     tx.commit().await
+}
+
+/// Each job starts a trace, and all its attempts are in it.
+async fn enqueue(schedule: &Schedule, tx: &mut Tx) -> sqlx::Result<Enqueued> {
+    let span = tracing::info_span!(
+        target: trace::TARGET,
+        parent: None,
+        "schedule",
+        otel.name = %format_args!("schedule {}", schedule.name),
+        otel.kind = "producer",
+        messaging.system = "labelfleet",
+        messaging.operation.name = "schedule",
+        messaging.operation.type = "create",
+        job.kind = schedule.kind,
+    );
+    (schedule.enqueue)(tx).instrument(span).await
 }

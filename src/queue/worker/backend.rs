@@ -19,19 +19,25 @@ use apalis_core::{
 use futures::{FutureExt, future::BoxFuture};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::PollSemaphore;
+use tracing::Span;
 
 use super::{
     finish::{self, End, Finished},
     outcome::{Ending, Failure},
+    run,
     slots::Ticket,
 };
-use crate::queue::metrics::Meters;
+use crate::{queue::metrics::Meters, trace};
 
 /// A job to run: what apalis carries.
 pub(super) struct Claimed {
     pub ticket: Arc<Ticket>,
+    pub queue: &'static str,
     /// As JSON.
     pub args: String,
+    pub trace_context: Option<String>,
+    /// The run's place in its trace, from when it starts.
+    pub span: Span,
     /// Held while it runs.
     pub permit: Option<OwnedSemaphorePermit>,
 }
@@ -161,8 +167,10 @@ where
         self.service.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, task: Task<Claimed>) -> Self::Future {
+    fn call(&mut self, mut task: Task<Claimed>) -> Self::Future {
         let ticket = task.args.ticket.clone();
+        let span = run::traced(&task.args);
+        task.args.span = span.clone();
         let layer = self.layer.clone();
         let started = Instant::now();
         let run = self.service.call(task);
@@ -199,6 +207,10 @@ where
                         rand::random::<f64>(),
                     );
                     log(&ticket, &ending);
+                    span.record("job.outcome", ending.outcome);
+                    if let Some(error) = &ending.error {
+                        trace::fail(&span, error);
+                    }
                     meter.failed(ending.outcome).increment(1);
                     layer.hand_in(ticket, End::Failed(ending));
                 }

@@ -33,6 +33,7 @@ pub(super) struct Claim {
     pub concurrency_key: Option<String>,
     /// Others wait for it.
     pub is_awaited: bool,
+    pub trace_context: Option<String>,
     /// Seconds between the job being due and this claim.
     pub waited: f64,
     /// The row of `job_claims`.
@@ -141,14 +142,14 @@ impl Claimer {
                          AND EXISTS (SELECT FROM workers WHERE workers.id = $4 AND lease_until > now())
                        ORDER BY id
                        FOR UPDATE SKIP LOCKED))
-                   RETURNING id, kind, args, attempt, max_attempts, concurrency_key, is_awaited, scheduled_at
+                   RETURNING id, kind, args, attempt, max_attempts, concurrency_key, is_awaited, scheduled_at, trace_context
                ), note AS (
                    INSERT INTO job_claims (worker_id, ids)
                    SELECT $4, array_agg(id) FROM claimed HAVING count(*) > 0
                    RETURNING id
                )
                SELECT claimed.id AS "id!: JobId", kind AS "kind!", args::text AS "args!", attempt AS "attempt!",
-                      max_attempts AS "max_attempts!", concurrency_key, is_awaited AS "is_awaited!",
+                      max_attempts AS "max_attempts!", concurrency_key, is_awaited AS "is_awaited!", trace_context,
                       greatest(0, extract(epoch FROM now() - scheduled_at))::float8 AS "waited!", note.id AS "note!"
                FROM claimed CROSS JOIN note"#,
             ids,

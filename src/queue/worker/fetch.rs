@@ -21,6 +21,7 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
+use tracing::Span;
 
 use super::{
     backend::{AckLayer, Claimed},
@@ -224,7 +225,14 @@ impl Taker {
             let context = JobContext::new(claim.id, claim.attempt, claim.max_attempts, self.claimer.worker);
             let after = After { concurrency_key: claim.concurrency_key, is_awaited: claim.is_awaited };
             let Some(ticket) = self.slots.take(context, kind, after, &note) else { continue };
-            let claimed = Claimed { ticket: Arc::new(ticket), args: claim.args, permit: None };
+            let claimed = Claimed {
+                ticket: Arc::new(ticket),
+                queue: self.claimer.queue,
+                args: claim.args,
+                trace_context: claim.trace_context,
+                span: Span::none(),
+                permit: None,
+            };
             if let Err(refused) = self.jobs.send(claimed).await {
                 // The worker stops.
                 self.ack.release(refused.0.ticket);

@@ -4,9 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use apalis_core::task::Task;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, field::Empty};
 
 use super::{backend::Claimed, outcome::Failure};
-use crate::queue::{job::JobContext, payload, registry::Registry};
+use crate::{
+    queue::{job::JobContext, payload, registry::Registry},
+    trace,
+};
 
 /// How long a handler that was asked to stop may take.
 const GRACE: Duration = Duration::from_secs(5);
@@ -22,7 +26,7 @@ pub(super) async fn run<S: Send + Sync + 'static>(
         // It can't be: only known kinds are claimed.
         return Err(Failure::Released);
     };
-    let handler = (kind.run)(&job.args, job.ticket.context.clone(), state);
+    let handler = (kind.run)(&job.args, job.ticket.context.clone(), state).instrument(job.span);
     tokio::select! {
         biased;
         ended = tokio::time::timeout(kind.timeout, handler) => match ended {
@@ -51,7 +55,32 @@ pub(super) fn panicked(payload: &PanicPayload) -> Failure {
     Failure::Panic(message.unwrap_or_else(|| "no message".to_owned()))
 }
 
+/// For the logs.
 pub(super) fn span(task: &Task<Claimed>) -> tracing::Span {
     let ticket = &task.args.ticket;
     tracing::info_span!("job", id = ticket.context.id.0, kind = ticket.kind, attempt = ticket.context.attempt)
+}
+
+/// One attempt, in the trace that the job was enqueued in.
+pub(super) fn traced(job: &Claimed) -> Span {
+    let ticket = &job.ticket;
+    let span = tracing::info_span!(
+        target: trace::TARGET,
+        parent: None,
+        "job",
+        otel.name = %format_args!("process {}", ticket.kind),
+        otel.kind = "consumer",
+        messaging.system = "labelfleet",
+        messaging.operation.name = "process",
+        messaging.operation.type = "process",
+        messaging.destination.name = job.queue,
+        messaging.message.id = ticket.context.id.0,
+        job.kind = ticket.kind,
+        job.attempt = ticket.context.attempt,
+        job.outcome = Empty,
+    );
+    if let Some(context) = &job.trace_context {
+        trace::continue_from(&span, context);
+    }
+    span
 }

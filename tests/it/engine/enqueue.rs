@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
 use labelfleet::queue::{Client, Dispatcher, JobState};
+use opentelemetry::{
+    Context,
+    trace::{FutureExt, SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState},
+};
 
 use super::{
     lab::{Lab, nothing},
@@ -98,4 +102,38 @@ async fn redis_away_holds_up_no_caller() {
     }
     assert!(started.elapsed() < Duration::from_secs(10), "300 commits took {:?}", started.elapsed());
     assert_eq!(lab.count(JobState::Available).await, 300);
+}
+
+#[tokio::test]
+async fn every_way_of_enqueueing_keeps_the_trace() {
+    let lab = Lab::new().await;
+    let enqueue = async |first: i64| {
+        let mut keys = first..;
+        let mut probe = || Probe { key: keys.next().unwrap(), act: Act::Nothing };
+        let single = |key: &str| Single { key: format!("{key}{first}") };
+        lab.queue.enqueue(&probe()).await.unwrap();
+        let mut tx = lab.queue.begin().await.unwrap();
+        let one = tx.enqueue(&probe()).await.unwrap().id;
+        assert!(tx.enqueue_unless_open(&single("a")).await.unwrap());
+        tx.enqueue_at(&probe(), Utc::now() + TimeDelta::hours(1)).await.unwrap();
+        tx.enqueue_in(&probe(), Duration::from_secs(3600)).await.unwrap();
+        tx.enqueue_after(&[one], &probe()).await.unwrap();
+        tx.enqueue_many(&[probe(), probe()]).await.unwrap();
+        let batch = tx.enqueue_batch(&[probe()]).await.unwrap().id;
+        tx.add_to_batch(batch, &[single("b")]).await.unwrap();
+        tx.enqueue_when_done(batch, &probe()).await.unwrap();
+        tx.enqueue_on_failure(batch, &probe()).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let span = |flags| {
+        let (trace, span) = (TraceId::from(7), SpanId::from(8));
+        Context::new().with_remote_span_context(SpanContext::new(trace, span, flags, true, TraceState::NONE))
+    };
+    enqueue(0).await;
+    enqueue(100).with_context(span(TraceFlags::NOT_SAMPLED)).await;
+    assert_eq!(lab.scalar("SELECT count(*) FROM jobs WHERE trace_context IS NULL").await, 24);
+    enqueue(200).with_context(span(TraceFlags::SAMPLED)).await;
+    let traced = format!("SELECT count(*) FROM jobs WHERE trace_context = '00-{:032x}-{:016x}-01'", 7, 8);
+    assert_eq!(lab.scalar(&traced).await, 12);
+    assert_eq!(lab.scalar("SELECT count(*) FROM jobs").await, 36);
 }

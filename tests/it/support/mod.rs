@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod batch;
+pub mod collector;
 pub mod database;
 pub mod factory;
 pub mod fleet;

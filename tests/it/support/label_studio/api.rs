@@ -44,6 +44,9 @@ pub fn router(shared: Arc<Shared>) -> Router {
 
 async fn door(State(sim): Sim, request: Request, next: Next) -> Response {
     sim.requests.fetch_add(1, Ordering::SeqCst);
+    if let Some(context) = request.headers().get("traceparent") {
+        sim.traceparents.lock().unwrap().push(context.to_str().unwrap().to_owned());
+    }
     if sim.hangs.load(Ordering::SeqCst) {
         std::future::pending::<()>().await;
     }

@@ -47,6 +47,7 @@ struct Shared {
     refuses: AtomicBool,
     hangs: AtomicBool,
     requests: AtomicUsize,
+    traceparents: Mutex<Vec<String>>,
 }
 
 type Plan = Box<dyn FnMut(&str) -> Fate + Send>;
@@ -65,6 +66,7 @@ impl LabelStudio {
             refuses: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
+            traceparents: Mutex::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -146,6 +148,11 @@ impl LabelStudio {
     /// How many requests it was asked so far.
     pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::SeqCst)
+    }
+
+    /// Of the requests that came in a trace.
+    pub fn traceparents(&self) -> Vec<String> {
+        self.shared.traceparents.lock().unwrap().clone()
     }
 
     /// Webhooks that were sent and not answered with a success within a second.
