@@ -6,13 +6,13 @@ use anyhow::Context;
 use labelfleet::{
     domain::{AnnotatorId, AnnotatorStatus},
     lock::{Held, Key, LockError, Session},
-    queue::{JobContext, JobError, JobResult, OrRetry},
+    ops::outputs::NothingToDo,
+    queue::{JobArgs, JobContext, JobError, JobResult, OrRetry},
     store::{
         instance_databases::Server,
         instances::{self, Owner},
     },
 };
-use serde_json::json;
 use url::{Host, Url};
 
 use crate::{
@@ -48,21 +48,21 @@ pub async fn tear_down(deps: &Deps, lock: &Held, annotator: AnnotatorId) -> anyh
 /// Ends a job that has nothing to do for an annotator in this status. Under the lock of the annotator's row: whoever
 /// changes the status after it finds the job ended and enqueues another, and what was changed before it is seen
 /// here, and the job runs again.
-pub async fn end_quietly(
+pub async fn end_quietly<J: JobArgs<Output: From<NothingToDo>>>(
     deps: &Deps,
     context: &JobContext,
     annotator: AnnotatorId,
     has_work: impl Fn(Option<AnnotatorStatus>) -> bool,
-) -> JobResult {
+) -> JobResult<J::Output> {
     let mut tx = deps.queue.begin().await.or_retry()?;
     let status = instances::lock_status(&mut tx, annotator).await.or_retry()?;
     if has_work(status) {
         return Err(JobError::Snooze(Duration::from_millis(100)));
     }
-    let result = json!({"nothingToDo": status});
-    context.finish_in(&mut tx, result.clone()).await.or_retry()?;
+    let outcome = NothingToDo { nothing_to_do: status }.into();
+    context.finish_in::<J>(&mut tx, &outcome).await.or_retry()?;
     tx.commit().await.or_retry()?;
-    Ok(result)
+    Ok(outcome)
 }
 
 /// How Label Studio reaches its database.

@@ -1,5 +1,7 @@
 //! Handing out work: tasks leave the pool and become a batch of one annotator.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     domain::{AnnotatorId, AnnotatorStatus, AssignmentId, JobRef, WorkflowId},
     lock::{Key, lock_in},
@@ -23,13 +25,16 @@ pub async fn assign(
     Ok(id)
 }
 
-/// What came of looking for an annotator's next batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What came of looking for an annotator's next batch; the job's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Next {
+    #[serde(rename = "assignmentId")]
     Assigned(AssignmentId),
     /// They have a batch in hand, are not active, or left their last one idle until it was taken back.
+    #[serde(rename = "has a batch, or is not active")]
     NotNow,
     /// No workflow of theirs has work. The sources are listed again, which assigns if anything is new.
+    #[serde(rename = "no work: looking again at the sources")]
     NoWork,
 }
 

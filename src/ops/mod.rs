@@ -15,6 +15,7 @@ pub mod ingest;
 pub mod input;
 pub mod jobs;
 pub mod labeling_configs;
+pub mod outputs;
 pub mod parse;
 mod passwords;
 pub mod reconcile;

@@ -103,11 +103,12 @@ pub async fn run(queue: &queue::Client, patience: Duration) -> Result<Report> {
         admin::AdminError::Database(error) => error.into(),
         other => Error::Internal(other.into()),
     })?;
-    match (job.state, job.result) {
-        (JobState::Completed, Some(result)) => {
-            serde_json::from_value(result).map_err(|error| Error::Internal(error.into()))
-        }
-        (JobState::Discarded | JobState::Cancelled, _) => Err(Error::Unavailable(format!(
+    match job.state {
+        JobState::Completed => queue.result::<Reconcile>(id).await.map_err(|error| match error {
+            queue::ResultError::Database(error) => error.into(),
+            other => Error::Internal(other.into()),
+        }),
+        JobState::Discarded | JobState::Cancelled => Err(Error::Unavailable(format!(
             "reconciliation failed (job {id}): {}",
             job.last_error.as_deref().unwrap_or("no cause was recorded")
         ))),

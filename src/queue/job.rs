@@ -39,6 +39,10 @@ impl std::fmt::Display for JobId {
 
 /// The arguments of a kind of job, and what the kind promises. Arguments are ids: a handler reloads its state.
 pub trait JobArgs: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// What a run that succeeds leaves with its job, to be read by [`super::Client::result`]: small, or `()`, which costs
+    /// nothing. As it is stored, what an older version wrote should still be read.
+    type Output: Serialize + DeserializeOwned + Send + Sync + 'static;
+
     /// Stable: it is stored.
     const KIND: &'static str;
     const QUEUE: &'static str;
@@ -81,8 +85,8 @@ pub enum JobError {
     Snooze(Duration),
 }
 
-/// A small JSON value that is kept with the job; `Null` for most.
-pub type JobResult = Result<serde_json::Value, JobError>;
+/// With what is kept with the job.
+pub type JobResult<T = ()> = Result<T, JobError>;
 
 pub trait OrRetry<T> {
     fn or_retry(self) -> Result<T, JobError>;
@@ -106,7 +110,7 @@ impl<T, E: Into<anyhow::Error>> OrDiscard<T> for Result<T, E> {
 
 /// Runs jobs of this kind against the application's state `S`.
 pub trait Run<S>: JobArgs {
-    fn run(self, context: JobContext, state: Arc<S>) -> impl Future<Output = JobResult> + Send;
+    fn run(self, context: JobContext, state: Arc<S>) -> impl Future<Output = JobResult<Self::Output>> + Send;
 }
 
 /// What a handler may know of its own run, and its means to end it in its own transaction.
@@ -173,18 +177,20 @@ impl JobContext {
     ///
     /// Once finished, the job no longer is open: the same transaction may enqueue its successor by the same
     /// unique key.
-    pub async fn finish_in(&self, tx: &mut Tx, result: serde_json::Value) -> Result<(), FinishError> {
+    pub async fn finish_in<J: JobArgs>(&self, tx: &mut Tx, output: &J::Output) -> Result<(), FinishError> {
+        let result = payload::result(output).map_err(|error| sqlx::Error::Encode(error.into()))?;
         self.run.is_finishing.store(true, Ordering::Release);
         let draft = self.last_notes();
         if let Some(draft) = draft {
             notes::write(&mut **tx, self.worker, &[draft]).await?;
         }
         let done = sqlx::query!(
-            "UPDATE jobs SET state = 'completed', worker_id = NULL, running_key = NULL, finalized_at = now(), result = $3
+            "UPDATE jobs SET state = 'completed', worker_id = NULL, running_key = NULL, finalized_at = now(),
+                 result = $3::text::jsonb
              WHERE id = $1 AND attempt = $2 AND worker_id = $4",
             self.id as JobId,
             self.attempt,
-            payload::result(result),
+            result,
             self.worker,
         )
         .execute(&mut **tx)

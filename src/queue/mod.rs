@@ -4,6 +4,7 @@
 //! - `limits`: levels, flows, concurrency and rates
 //! - [`client`]: enqueueing inside the caller's transaction
 //! - `batches`, `waits`: jobs that wait for others
+//! - `results`: what jobs left behind
 //! - [`dispatch`]: ids to Redis, right after the commit
 //! - `turns`: the order in which they start
 //! - [`registry`]: which kinds a worker runs, and what it starts by schedule
@@ -29,6 +30,7 @@ mod notes;
 mod payload;
 pub mod queues;
 pub mod registry;
+mod results;
 pub mod signals;
 mod successors;
 mod turns;
@@ -42,4 +44,5 @@ pub use dispatch::Dispatcher;
 pub use job::{FinishError, JobArgs, JobContext, JobError, JobId, JobResult, OrDiscard, OrRetry, Run};
 pub use limits::{Concurrency, Priority, Rate};
 pub use registry::{CatchUp, Registry, Timing};
+pub use results::ResultError;
 pub use worker::{Worker, WorkerOptions};

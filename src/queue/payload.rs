@@ -1,6 +1,9 @@
 //! What arguments and results may be: JSON that Postgres can hold, and not too much of it. Both lie in a row that is
 //! rewritten whenever the job's state changes.
 
+use std::any::TypeId;
+
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Of arguments and of results, as JSON.
@@ -8,16 +11,30 @@ pub(super) const MOST_BYTES: usize = 64 * 1024;
 
 /// A result as it is stored: none for null, without the one character that jsonb can't hold; one that is too large is
 /// replaced by its size.
-pub(super) fn result(mut value: Value) -> Option<Value> {
-    if value.is_null() {
-        return None;
+pub(super) fn result<T: Serialize + 'static>(output: &T) -> serde_json::Result<Option<String>> {
+    // Most jobs return nothing, and it costs them nothing.
+    if TypeId::of::<T>() == TypeId::of::<()>() {
+        return Ok(None);
     }
-    let mut bytes = value.to_string();
-    if bytes.contains("\\u0000") {
+    let mut json = serde_json::to_string(output)?;
+    if json == "null" {
+        return Ok(None);
+    }
+    if json.contains("\\u0000") {
+        let mut value = serde_json::from_str(&json)?;
         strip(&mut value);
-        bytes = value.to_string();
+        json = value.to_string();
     }
-    Some(if bytes.len() > MOST_BYTES { json!({"truncated": true, "bytes": bytes.len()}) } else { value })
+    if json.len() > MOST_BYTES {
+        json = json!({"truncated": true, "bytes": json.len()}).to_string();
+    }
+    Ok(Some(json))
+}
+
+/// How large a stored result was, if it was too large to be stored.
+pub(super) fn truncated(stored: &Value) -> Option<u64> {
+    let bytes = stored.get("bytes")?.as_u64().filter(|bytes| *bytes > MOST_BYTES as u64)?;
+    (*stored == json!({"truncated": true, "bytes": bytes})).then_some(bytes)
 }
 
 fn strip(value: &mut Value) {
@@ -41,18 +58,27 @@ fn strip(value: &mut Value) {
 mod tests {
     use super::*;
 
+    fn stored(output: &Value) -> Option<Value> {
+        result(output).unwrap().map(|json| serde_json::from_str(&json).unwrap())
+    }
+
     #[test]
     fn a_result_loses_what_jsonb_cannot_hold_and_nothing_else() {
-        let kept = result(json!({"a\0": ["b\0c", "\\u0000", 1]}));
+        let kept = stored(&json!({"a\0": ["b\0c", "\\u0000", 1]}));
         assert_eq!(kept, Some(json!({"a": ["bc", "\\u0000", 1]})));
-        assert_eq!(result(Value::Null), None);
+        assert_eq!(stored(&Value::Null), None);
+        assert_eq!(result(&()).unwrap(), None);
     }
 
     #[test]
     fn a_large_result_is_replaced_by_its_size() {
         let just = Value::String("x".repeat(MOST_BYTES - 2));
-        assert_eq!(result(just.clone()), Some(just));
-        let over = Value::String("x".repeat(MOST_BYTES - 1));
-        assert_eq!(result(over), Some(json!({"truncated": true, "bytes": MOST_BYTES + 1})));
+        assert_eq!(stored(&just), Some(just));
+        let over = stored(&Value::String("x".repeat(MOST_BYTES - 1))).unwrap();
+        assert_eq!(over, json!({"truncated": true, "bytes": MOST_BYTES + 1}));
+        assert_eq!(truncated(&over), Some(MOST_BYTES as u64 + 1));
+        for whole in [json!({"truncated": true, "bytes": 9}), json!("truncated"), Value::Null] {
+            assert_eq!(truncated(&whole), None, "{whole}");
+        }
     }
 }

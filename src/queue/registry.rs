@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use super::{
     client::{Enqueued, Tx},
     job::{JobArgs, JobContext, Run},
+    payload,
     worker::outcome::Failure,
 };
 
@@ -24,8 +25,8 @@ pub(super) struct Kind<S> {
     pub run: Handler<S>,
 }
 
-/// The kind's own types are known inside only.
-type Handler<S> = fn(&str, JobContext, Arc<S>) -> BoxFuture<'static, Result<serde_json::Value, Failure>>;
+/// The kind's own types are known inside only. Returns the result as it is stored.
+type Handler<S> = fn(&str, JobContext, Arc<S>) -> BoxFuture<'static, Result<Option<String>, Failure>>;
 
 /// Jobs that start by the clock.
 pub(super) struct Schedule {
@@ -159,9 +160,15 @@ fn run<S: Send + Sync + 'static, J: Run<S>>(
     args: &str,
     context: JobContext,
     state: Arc<S>,
-) -> BoxFuture<'static, Result<serde_json::Value, Failure>> {
+) -> BoxFuture<'static, Result<Option<String>, Failure>> {
     match serde_json::from_str::<J>(args) {
-        Ok(job) => Box::pin(async move { job.run(context, state).await.map_err(Failure::from) }),
+        Ok(job) => Box::pin(async move {
+            let output = job.run(context, state).await?;
+            // Its effects are there: running it again would only repeat them.
+            payload::result(&output).map_err(|error| {
+                Failure::Discard(anyhow::Error::new(error).context("the result can't be written as JSON"))
+            })
+        }),
         Err(error) => Box::pin(async move { Err(Failure::Undecodable(error)) }),
     }
 }

@@ -11,22 +11,17 @@ use labelfleet::{
     },
     queue::{JobContext, JobResult, OrRetry, Run},
 };
-use serde_json::json;
 
 use crate::Deps;
 
 impl Run<Deps> for AssignBatch {
-    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
+    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult<Next> {
         let mut tx = deps.queue.begin().await.or_retry()?;
         resume_pending(&mut tx, self.annotator_id).await.or_retry()?;
         close_what_is_over(&mut tx, self.annotator_id).await.or_retry()?;
-        let outcome = match assign_next(&mut tx, self.annotator_id, JobRef(context.id.0)).await.or_retry()? {
-            Next::Assigned(id) => json!({"assignmentId": id}),
-            Next::NotNow => json!("has a batch, or is not active"),
-            Next::NoWork => json!("no work: looking again at the sources"),
-        };
-        context.finish_in(&mut tx, outcome.clone()).await.or_retry()?;
+        let next = assign_next(&mut tx, self.annotator_id, JobRef(context.id.0)).await.or_retry()?;
+        context.finish_in::<Self>(&mut tx, &next).await.or_retry()?;
         tx.commit().await.or_retry()?;
-        Ok(outcome)
+        Ok(next)
     }
 }

@@ -9,11 +9,10 @@ use std::{sync::Arc, time::Duration};
 use labelfleet::{
     domain::AssignmentId,
     lock::{Key, LockError, Session},
-    ops::jobs::CloseProject,
+    ops::{jobs::CloseProject, outputs::Closed},
     queue::{JobContext, JobError, JobResult, OrRetry, Run},
     store::{closing, publishing},
 };
-use serde_json::json;
 
 use super::publish_assignment::title;
 use crate::{
@@ -23,7 +22,7 @@ use crate::{
 };
 
 impl Run<Deps> for CloseProject {
-    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
+    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult<Closed> {
         // Publishing may be under way.
         let lock = match Session::try_acquire(&deps.pool, Key::Assignment(self.assignment_id.0)).await {
             Ok(lock) => lock,
@@ -36,15 +35,15 @@ impl Run<Deps> for CloseProject {
     }
 }
 
-async fn close(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResult {
+async fn close(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResult<Closed> {
     let mut db = deps.pool.acquire().await.or_retry()?;
     let Some(batch) = closing::closing(&mut db, id).await.or_retry()? else {
-        return Ok(json!("closed already, or goes on"));
+        return Ok(Closed::Not);
     };
     let instance = publishing::instance(&mut db, batch.annotator_id).await.or_retry()?;
     drop(db);
     let Some(instance) = instance else {
-        return Ok(json!("the annotator is not active: goes on when they are started"));
+        return Ok(Closed::NotActive);
     };
     let client = deps.label_studio(&instance).map_err(Error::into_job_error)?;
     // Publishing may have been cut off before it could note the project.
@@ -56,10 +55,10 @@ async fn close(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResult
         }
         client.delete_project(project.id).await.map_err(Error::into_job_error)?;
     }
-    let outcome = json!({"removed": titled.iter().map(|project| project.id).collect::<Vec<_>>()});
+    let outcome = Closed::Removed(titled.iter().map(|project| project.id).collect());
     let mut tx = deps.queue.begin().await.or_retry()?;
     closing::set_closed(&mut tx, id).await.or_retry()?;
-    context.finish_in(&mut tx, outcome.clone()).await.or_retry()?;
+    context.finish_in::<CloseProject>(&mut tx, &outcome).await.or_retry()?;
     tx.commit().await.or_retry()?;
     Ok(outcome)
 }

@@ -7,16 +7,15 @@ use std::sync::Arc;
 
 use labelfleet::{
     lock::{Key, lock_in},
-    ops::jobs::CorrectRollups,
+    ops::{jobs::CorrectRollups, outputs::Corrected},
     queue::{JobContext, JobResult, OrRetry, Run},
     store::rollups,
 };
-use serde_json::json;
 
 use crate::Deps;
 
 impl Run<Deps> for CorrectRollups {
-    async fn run(self, _: JobContext, deps: Arc<Deps>) -> JobResult {
+    async fn run(self, _: JobContext, deps: Arc<Deps>) -> JobResult<Corrected> {
         let annotators = rollups::annotators(&mut *deps.pool.acquire().await.or_retry()?).await.or_retry()?;
         let mut hours = 0;
         for annotator in annotators {
@@ -45,8 +44,6 @@ impl Run<Deps> for CorrectRollups {
                 "totals were wrong and are corrected"
             );
         }
-        Ok(json!({
-            "hours": hours, "events": events, "gold": gold, "assignments": assignments, "rejections": rejections,
-        }))
+        Ok(Corrected { hours, events, gold, assignments, rejections })
     }
 }

@@ -8,7 +8,6 @@ use labelfleet::{
     queue::{JobContext, JobResult, OrRetry, Run},
     store,
 };
-use serde_json::Value;
 
 use crate::Deps;
 
@@ -16,8 +15,8 @@ impl Run<Deps> for CountReview {
     async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
         let mut tx = deps.queue.begin().await.or_retry()?;
         store::reviews::count(&mut tx, self.assignment_task_id).await.or_retry()?;
-        context.finish_in(&mut tx, Value::Null).await.or_retry()?;
+        context.finish_in::<Self>(&mut tx, &()).await.or_retry()?;
         tx.commit().await.or_retry()?;
-        Ok(Value::Null)
+        Ok(())
     }
 }

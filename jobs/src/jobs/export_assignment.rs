@@ -18,14 +18,13 @@ use labelfleet::{
         },
     },
     lock::{Key, LockError, Session},
-    ops::jobs::ExportAssignment,
+    ops::{jobs::ExportAssignment, outputs::Exported},
     queue::{JobContext, JobError, JobResult, OrRetry, Run},
     store::{
         self,
         exports::{self, Target},
     },
 };
-use serde_json::{Value, json};
 
 use crate::{
     Deps,
@@ -39,7 +38,7 @@ const PAGE: i64 = 100;
 const CHUNK: usize = 64 * 1024;
 
 impl Run<Deps> for ExportAssignment {
-    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
+    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult<Option<Exported>> {
         // Two exports at once could leave the older in place.
         let lock = match Session::try_acquire(&deps.pool, Key::Assignment(self.assignment_id.0)).await {
             Ok(lock) => lock,
@@ -52,10 +51,10 @@ impl Run<Deps> for ExportAssignment {
     }
 }
 
-async fn export(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResult {
+async fn export(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResult<Option<Exported>> {
     upload::abort_left(deps, id).await.or_retry()?;
     let target = exports::target(&mut *deps.pool.acquire().await.or_retry()?, id).await.or_retry()?;
-    let Some(target) = target else { return Ok(Value::Null) };
+    let Some(target) = target else { return Ok(None) };
     let export = Export { id, deps, prefix: prefix(&target.s3_export_path, id), target };
 
     export.remove_manifest().await.or_retry()?;
@@ -82,14 +81,12 @@ async fn export(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResul
     let written = export.manifest(files, counts).await.or_retry()?;
 
     let mut tx = deps.queue.begin().await.or_retry()?;
-    let bytes = i64::try_from(bytes).or_retry()?;
-    let job = JobRef(context.id.0);
-    if !store::assignments::set_exported(&mut tx, id, version, &key, bytes, &sha256, job).await.or_retry()? {
+    let (size, job) = (i64::try_from(bytes).or_retry()?, JobRef(context.id.0));
+    if !store::assignments::set_exported(&mut tx, id, version, &key, size, &sha256, job).await.or_retry()? {
         return Err(JobError::Snooze(Duration::ZERO));
     }
-    let outcome =
-        json!({"key": key, "bytes": bytes, "tasks": counts.tasks, "manifest": written.key, "counts": counts});
-    context.finish_in(&mut tx, outcome.clone()).await.or_retry()?;
+    let outcome = Some(Exported { key, bytes, tasks: counts.tasks, manifest: written.key, counts });
+    context.finish_in::<ExportAssignment>(&mut tx, &outcome).await.or_retry()?;
     tx.commit().await.or_retry()?;
     Ok(outcome)
 }

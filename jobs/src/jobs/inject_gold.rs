@@ -12,7 +12,6 @@ use labelfleet::{
     queue::{JobContext, JobResult, OrRetry, Run, Tx},
     store,
 };
-use serde_json::Value;
 
 use crate::Deps;
 
@@ -21,9 +20,9 @@ impl Run<Deps> for InjectGold {
         let mut tx = deps.queue.begin().await.or_retry()?;
         mix_in(&mut tx, self, JobRef(context.id.0)).await.or_retry()?;
         tx.enqueue(&PublishAssignment { assignment_id: self.assignment_id }).await.or_retry()?;
-        context.finish_in(&mut tx, Value::Null).await.or_retry()?;
+        context.finish_in::<Self>(&mut tx, &()).await.or_retry()?;
         tx.commit().await.or_retry()?;
-        Ok(Value::Null)
+        Ok(())
     }
 }
 

@@ -10,7 +10,10 @@ use anyhow::{Context, anyhow};
 use labelfleet::{
     domain::{AnnotatorId, AnnotatorStatus},
     lock::Held,
-    ops::jobs::{AssignBatch, ProvisionInstance},
+    ops::{
+        jobs::{AssignBatch, ProvisionInstance},
+        outputs::Provisioned,
+    },
     queue::{JobArgs, JobContext, JobError, JobResult, OrDiscard, OrRetry, Run},
     store::instances::{self, Owner, Served, Serving},
 };
@@ -33,7 +36,7 @@ const POLL: Duration = Duration::from_millis(100);
 const REASON_CHARS: usize = 2000;
 
 impl Run<Deps> for ProvisionInstance {
-    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
+    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult<Provisioned> {
         let id = self.annotator_id;
         let lock = instance::lock(&deps, id).await?;
         let outcome = match timeout(DEADLINE, provision(&deps, lock.held(), &context, id)).await {
@@ -52,12 +55,17 @@ impl Run<Deps> for ProvisionInstance {
     }
 }
 
-async fn provision(deps: &Deps, lock: &Held, context: &JobContext, id: AnnotatorId) -> JobResult {
+async fn provision(
+    deps: &Deps,
+    lock: &Held,
+    context: &JobContext,
+    id: AnnotatorId,
+) -> JobResult<Provisioned> {
     let mut db = deps.pool.acquire().await.or_retry()?;
     let owner = instances::owner(&mut db, id).await.or_retry()?;
     drop(db);
     let Some(owner) = owner.filter(|owner| is_wanted(Some(owner.status))) else {
-        return instance::end_quietly(deps, context, id, is_wanted).await;
+        return instance::end_quietly::<ProvisionInstance>(deps, context, id, is_wanted).await;
     };
 
     let server = instance::server(deps).or_discard()?;
@@ -99,10 +107,10 @@ async fn provision(deps: &Deps, lock: &Held, context: &JobContext, id: Annotator
             return withdraw(deps, lock, context, id).await;
         }
     }
-    let result = json!({"url": address.url()});
-    context.finish_in(&mut tx, result.clone()).await.or_retry()?;
+    let outcome = Provisioned::Url(address.url());
+    context.finish_in::<ProvisionInstance>(&mut tx, &outcome).await.or_retry()?;
     tx.commit().await.or_retry()?;
-    Ok(result)
+    Ok(outcome)
 }
 
 /// Active ones too: theirs may be gone.
@@ -112,7 +120,7 @@ fn is_wanted(status: Option<AnnotatorStatus>) -> bool {
 
 /// Takes back what was made and is not wanted any more. Whoever changed the status has enqueued the job that does
 /// the same; this only does it at once.
-async fn withdraw(deps: &Deps, lock: &Held, context: &JobContext, id: AnnotatorId) -> JobResult {
+async fn withdraw(deps: &Deps, lock: &Held, context: &JobContext, id: AnnotatorId) -> JobResult<Provisioned> {
     let mut db = deps.pool.acquire().await.or_retry()?;
     let status = instances::status(&mut db, id).await.or_retry()?;
     drop(db);
@@ -120,7 +128,7 @@ async fn withdraw(deps: &Deps, lock: &Held, context: &JobContext, id: AnnotatorI
         Some(AnnotatorStatus::Deleted) | None => instance::tear_down(deps, lock, id).await.or_retry()?,
         _ => deps.runtime.stop(id).await.or_retry()?,
     }
-    instance::end_quietly(deps, context, id, is_wanted).await
+    instance::end_quietly::<ProvisionInstance>(deps, context, id, is_wanted).await
 }
 
 /// None: stopped or deleted meanwhile.
@@ -185,7 +193,7 @@ async fn give_up(
     context: &JobContext,
     id: AnnotatorId,
     error: anyhow::Error,
-) -> JobResult {
+) -> JobResult<Provisioned> {
     let reason: String = format!("{error:#}").chars().take(REASON_CHARS).collect();
     let mut db = deps.pool.acquire().await.or_retry()?;
     let status = instances::status(&mut db, id).await.or_retry()?;
@@ -202,10 +210,10 @@ async fn give_up(
         drop(tx);
         return withdraw(deps, lock, context, id).await;
     }
-    let details = json!({"reason": reason});
-    instances::record(&mut tx, id, "error", details.clone()).await.or_retry()?;
-    context.finish_in(&mut tx, details.clone()).await.or_retry()?;
-    tx.commit().await.or_retry()?;
+    instances::record(&mut tx, id, "error", json!({"reason": reason})).await.or_retry()?;
     tracing::warn!(annotator = %id, reason, "an instance could not be provisioned");
-    Ok(details)
+    let outcome = Provisioned::Reason(reason);
+    context.finish_in::<ProvisionInstance>(&mut tx, &outcome).await.or_retry()?;
+    tx.commit().await.or_retry()?;
+    Ok(outcome)
 }

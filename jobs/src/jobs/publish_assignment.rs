@@ -17,7 +17,7 @@ use labelfleet::{
         AnnotatorStatus, AssignmentId, AssignmentTaskId, JobRef, event::token_in, review, source::image_field,
     },
     lock::{Key, LockError, Session},
-    ops::{ingest::finish, jobs::PublishAssignment},
+    ops::{ingest::finish, jobs::PublishAssignment, outputs::Published},
     queue::{JobContext, JobError, JobResult, OrDiscard, OrRetry, Run},
     store::{
         self,
@@ -42,7 +42,7 @@ const PAGE: usize = 100;
 const PREDICTED_BY: &str = "earlier work";
 
 impl Run<Deps> for PublishAssignment {
-    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
+    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult<Published> {
         let lock = match Session::try_acquire(&deps.pool, Key::Assignment(self.assignment_id.0)).await {
             Ok(lock) => lock,
             Err(LockError::Taken(_)) => return Err(JobError::Snooze(Duration::from_secs(1))),
@@ -54,16 +54,16 @@ impl Run<Deps> for PublishAssignment {
     }
 }
 
-async fn publish(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResult {
+async fn publish(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResult<Published> {
     let mut db = deps.pool.acquire().await.or_retry()?;
     let Some(batch) = store::publishing::batch(&mut db, id).await.or_retry()? else {
-        return Ok(json!("published already, or over"));
+        return Ok(Published::Before);
     };
     let instance = store::publishing::instance(&mut db, batch.annotator_id).await.or_retry()?;
     let slots = store::assignments::slots(&mut db, id).await.or_retry()?;
     drop(db);
     let Some(instance) = instance.filter(|_| batch.annotator_status == AnnotatorStatus::Active) else {
-        return Ok(json!("the annotator is not active: goes on when they are started"));
+        return Ok(Published::NotActive);
     };
     let config = batch
         .config_xml
@@ -78,7 +78,7 @@ async fn publish(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResu
     let project = project(&client, id, &batch, config, slots.len()).await.map_err(Error::into_job_error)?;
     let mut db = deps.pool.acquire().await.or_retry()?;
     if !store::assignments::set_project(&mut db, id, batch.ls_project_id, project).await.or_retry()? {
-        return Ok(json!("over before it was published"));
+        return Ok(Published::Over);
     }
     drop(db);
     // Before the first task is there to be labeled.
@@ -91,8 +91,8 @@ async fn publish(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResu
     store::assignments::set_ls_tasks(&mut tx, id, &tokens, &ls_ids).await.or_retry()?;
     // Someone quick may have done it all before we got here.
     finish(&mut tx, id, batch.annotator_id).await.or_retry()?;
-    let outcome = json!({"lsProjectId": project, "tasks": tokens.len()});
-    context.finish_in(&mut tx, outcome.clone()).await.or_retry()?;
+    let outcome = Published::Now { ls_project_id: project, tasks: tokens.len() };
+    context.finish_in::<PublishAssignment>(&mut tx, &outcome).await.or_retry()?;
     tx.commit().await.or_retry()?;
     Ok(outcome)
 }

@@ -7,17 +7,16 @@ use std::sync::Arc;
 
 use labelfleet::{
     domain::{AssignmentStatus, JobRef},
-    ops::{assignments, jobs::ReclaimIdle},
+    ops::{assignments, jobs::ReclaimIdle, outputs::Reclaimed},
     queue::{JobContext, JobResult, OrRetry, Run},
 };
-use serde_json::json;
 
 use crate::Deps;
 
 impl Run<Deps> for ReclaimIdle {
-    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
+    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult<Reclaimed> {
         let Some(idle) = assignments::idle_time(&deps.queue).await.or_retry()? else {
-            return Ok(json!("assignments.idleHours is not set: nothing is reclaimed"));
+            return Ok(Reclaimed::Off);
         };
         let (mut completed, mut cancelled) = (0, 0);
         for id in assignments::idle(&deps.queue, idle).await.or_retry()? {
@@ -28,6 +27,6 @@ impl Run<Deps> for ReclaimIdle {
             }
             tracing::info!(assignment = %id, "reclaimed an idle batch");
         }
-        Ok(json!({"completed": completed, "cancelled": cancelled}))
+        Ok(Reclaimed::Batches { completed, cancelled })
     }
 }

@@ -13,20 +13,19 @@ use labelfleet::{
         JobRef, RejectionId, RejectionMode, RejectionStatus,
         rejection::{Action, action, archive_place},
     },
-    ops::{assign::offer, jobs::RouteRejection},
+    ops::{assign::offer, jobs::RouteRejection, outputs::Routed},
     queue::{JobContext, JobError, JobResult, OrDiscard, OrRetry, Run},
     store::rejections::{self, Pending},
 };
-use serde_json::json;
 
 use crate::Deps;
 
 impl Run<Deps> for RouteRejection {
-    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
+    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult<Routed> {
         let id = self.rejection_id;
         let mut db = deps.pool.acquire().await.or_retry()?;
         let Some(pending) = rejections::pending(&mut db, id).await.or_retry()? else {
-            return Ok(json!("routed already, or taken back"));
+            return Ok(Routed::Before);
         };
         drop(db);
         let action = action(pending.mode, pending.iteration, pending.max_rework_iterations);
@@ -58,8 +57,8 @@ impl Run<Deps> for RouteRejection {
             }
             Action::Escalate => rejections::escalate(&mut tx, id).await.or_retry()?,
         }
-        let outcome = json!({"status": status, "actionTaken": taken, "archiveKey": archive_key});
-        context.finish_in(&mut tx, outcome.clone()).await.or_retry()?;
+        let outcome = Routed::Now { status, action_taken: taken, archive_key };
+        context.finish_in::<Self>(&mut tx, &outcome).await.or_retry()?;
         tx.commit().await.or_retry()?;
         Ok(outcome)
     }

@@ -36,9 +36,9 @@ impl Run<Deps> for ScoreGold {
         // crash between the two, it comes by here again.
         let mut tx = deps.queue.begin().await.or_retry()?;
         export::again(&mut tx, task).await.or_retry()?;
-        context.finish_in(&mut tx, Value::Null).await.or_retry()?;
+        context.finish_in::<Self>(&mut tx, &()).await.or_retry()?;
         tx.commit().await.or_retry()?;
-        Ok(Value::Null)
+        Ok(())
     }
 }
 

@@ -7,12 +7,11 @@ use aws_sdk_s3::{error::DisplayErrorContext, operation::list_objects_v2::ListObj
 use labelfleet::{
     domain::source::is_image,
     lock::{Key, LockError, Session},
-    ops::{assign::offer, jobs::SyncSource},
+    ops::{assign::offer, jobs::SyncSource, outputs::Synced},
     queue::{JobContext, JobError, JobResult, OrRetry, Run},
     s3::S3,
     store,
 };
-use serde_json::{Value, json};
 
 use crate::Deps;
 
@@ -20,7 +19,7 @@ use crate::Deps;
 const PAGE: i32 = 1000;
 
 impl Run<Deps> for SyncSource {
-    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
+    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult<Option<Synced>> {
         let lock = match Session::try_acquire(&deps.pool, Key::Source(self.workflow_id.0)).await {
             Ok(lock) => lock,
             Err(LockError::Taken(_)) => return Err(JobError::Snooze(Duration::from_secs(2))),
@@ -32,14 +31,14 @@ impl Run<Deps> for SyncSource {
     }
 }
 
-async fn list(job: SyncSource, context: &JobContext, deps: &Deps) -> JobResult {
+async fn list(job: SyncSource, context: &JobContext, deps: &Deps) -> JobResult<Option<Synced>> {
     let mut db = deps.pool.acquire().await.or_retry()?;
     let source = store::sources::get(&mut db, job.workflow_id).await.or_retry()?;
     drop(db);
     // A workflow that is gone, or goes on with another's work, needs no images.
-    let Some(source) = source else { return Ok(Value::Null) };
+    let Some(source) = source else { return Ok(None) };
     let mut cursor = source.cursor;
-    let mut new = 0;
+    let mut new_images = 0;
     loop {
         let page = page(&deps.s3, &source.prefix, cursor.as_deref()).await.or_retry()?;
         let objects = page.contents();
@@ -52,7 +51,8 @@ async fn list(job: SyncSource, context: &JobContext, deps: &Deps) -> JobResult {
             objects.last().and_then(|object| object.key()).filter(|_| page.is_truncated() == Some(true));
 
         let mut tx = deps.queue.begin().await.or_retry()?;
-        new += store::tasks::insert_listed(&mut tx, job.workflow_id, &keys, &sizes).await.or_retry()?;
+        new_images +=
+            store::tasks::insert_listed(&mut tx, job.workflow_id, &keys, &sizes).await.or_retry()?;
         let is_current = match last {
             Some(key) => store::sources::advance(&mut tx, job.workflow_id, &source.prefix, key).await,
             None => store::sources::finish(&mut tx, job.workflow_id, &source.prefix).await,
@@ -68,8 +68,8 @@ async fn list(job: SyncSource, context: &JobContext, deps: &Deps) -> JobResult {
             }
             None => {
                 offer(&mut tx, job.workflow_id).await.or_retry()?;
-                let outcome = json!({"newImages": new});
-                context.finish_in(&mut tx, outcome.clone()).await.or_retry()?;
+                let outcome = Some(Synced { new_images });
+                context.finish_in::<SyncSource>(&mut tx, &outcome).await.or_retry()?;
                 tx.commit().await.or_retry()?;
                 return Ok(outcome);
             }

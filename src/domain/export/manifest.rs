@@ -1,6 +1,6 @@
 //! The last object of an export: while it is there, the files that it names are there as it says.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::LeftOut;
 use crate::domain::{AnnotatorId, AssignmentId, ExportFormat, WorkflowId};
@@ -23,7 +23,7 @@ pub struct Manifest {
 }
 
 /// What the batch holds, gold left out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
     pub tasks: u64,

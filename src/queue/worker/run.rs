@@ -8,14 +8,14 @@ use tracing::{Instrument, Span, field::Empty};
 
 use super::{backend::Claimed, outcome::Failure};
 use crate::{
-    queue::{job::JobContext, payload, registry::Registry},
+    queue::{job::JobContext, registry::Registry},
     trace,
 };
 
 /// How long a handler that was asked to stop may take.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Runs one job to its end. The value is stored as the job's result, unless it is null.
+/// Runs one job to its end. Returns what is stored as its result.
 pub(super) async fn run<S: Send + Sync + 'static>(
     job: Claimed,
     registry: Arc<Registry<S>>,
@@ -30,8 +30,7 @@ pub(super) async fn run<S: Send + Sync + 'static>(
     tokio::select! {
         biased;
         ended = tokio::time::timeout(kind.timeout, handler) => match ended {
-            Ok(Ok(result)) => Ok(payload::result(result).map(|result| result.to_string())),
-            Ok(Err(failure)) => Err(failure),
+            Ok(ended) => ended,
             Err(_) => Err(Failure::Timeout(kind.timeout)),
         },
         () = cut.cancelled() => Err(Failure::Released),

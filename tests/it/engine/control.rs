@@ -8,7 +8,7 @@ use labelfleet::queue::{
     queues,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::Notify;
 
 use super::{
@@ -24,13 +24,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Aside;
 
 impl JobArgs for Aside {
+    type Output = ();
+
     const KIND: &'static str = "aside";
     const QUEUE: &'static str = "asides";
 }
 
 impl Run<Probes> for Aside {
     async fn run(self, _: JobContext, _: Arc<Probes>) -> JobResult {
-        Ok(Value::Null)
+        Ok(())
     }
 }
 
@@ -53,12 +55,14 @@ enum Talk {
 static LATE: Notify = Notify::const_new();
 
 impl JobArgs for Talk {
+    type Output = Option<String>;
+
     const KIND: &'static str = "talk";
     const QUEUE: &'static str = QUEUE;
 }
 
 impl Run<Probes> for Talk {
-    async fn run(self, context: JobContext, state: Arc<Probes>) -> JobResult {
+    async fn run(self, context: JobContext, state: Arc<Probes>) -> JobResult<Option<String>> {
         match self {
             Self::Heed | Self::Succeed => {
                 context.log("a start\0ed");
@@ -80,7 +84,7 @@ impl Run<Probes> for Talk {
                     return Err(JobError::Snooze(Duration::from_millis(1)));
                 }
                 let mut tx = state.queue.begin().await.or_retry()?;
-                context.finish_in(&mut tx, Value::Null).await.or_retry()?;
+                context.finish_in::<Self>(&mut tx, &None).await.or_retry()?;
                 tx.commit().await.or_retry()?;
             }
             Self::Late => {
@@ -89,14 +93,14 @@ impl Run<Probes> for Talk {
                 context.log("too late");
                 context.progress(0.9);
             }
-            Self::Answer(bytes, false) => return Ok("x".repeat(bytes).into()),
+            Self::Answer(bytes, false) => return Ok(Some("x".repeat(bytes))),
             Self::Answer(bytes, true) => {
                 let mut tx = state.queue.begin().await.or_retry()?;
-                context.finish_in(&mut tx, "x".repeat(bytes).into()).await.or_retry()?;
+                context.finish_in::<Self>(&mut tx, &Some("x".repeat(bytes))).await.or_retry()?;
                 tx.commit().await.or_retry()?;
             }
         }
-        Ok(Value::Null)
+        Ok(None)
     }
 }
 

@@ -10,7 +10,6 @@ use labelfleet::queue::{
     Concurrency, JobArgs, JobContext, JobResult, Priority, Rate, Registry, Run, Worker, WorkerOptions,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{lab::Lab, probe::QUEUE};
@@ -57,6 +56,8 @@ impl Limited {
 }
 
 impl JobArgs for Limited {
+    type Output = ();
+
     const KIND: &'static str = "limited";
     const QUEUE: &'static str = QUEUE;
 
@@ -86,7 +87,7 @@ impl Run<Log> for Limited {
         }
         sleep(Duration::from_millis(self.millis)).await;
         log.running.lock().unwrap().get_mut(&key).unwrap().0 -= 1;
-        Ok(Value::Null)
+        Ok(())
     }
 }
 
@@ -98,6 +99,8 @@ macro_rules! level {
         }
 
         impl JobArgs for $name {
+            type Output = ();
+
             const KIND: &'static str = $kind;
             const QUEUE: &'static str = QUEUE;
             const PRIORITY: Priority = Priority::$priority;
@@ -107,7 +110,7 @@ macro_rules! level {
             async fn run(self, _: JobContext, log: Arc<Log>) -> JobResult {
                 log.starts.lock().unwrap().push(($kind.to_owned(), Instant::now()));
                 sleep(Duration::from_millis(self.millis)).await;
-                Ok(Value::Null)
+                Ok(())
             }
         }
     };

@@ -13,5 +13,6 @@ mod outages;
 mod outcomes;
 mod probe;
 mod process;
+mod results;
 mod schedules;
 mod waits;

@@ -11,7 +11,6 @@ use labelfleet::queue::{
     Client, Concurrency, JobArgs, JobContext, JobError, JobResult, OrRetry, Registry, Run, WorkerOptions,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::time::sleep;
 
@@ -66,16 +65,28 @@ pub enum Act {
     },
     /// Its result holds what jsonb can't.
     Answer,
+    /// Completes in its own transaction, with a result.
+    FinishTelling,
+}
+
+/// What a probe returns, if anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Told {
+    Attempt(i32),
+    Found { found: u32, name: String },
 }
 
 impl JobArgs for Probe {
+    type Output = Option<Told>;
+
     const KIND: &'static str = "probe";
     const QUEUE: &'static str = QUEUE;
     const MAX_ATTEMPTS: i32 = 3;
 }
 
 impl Run<Probes> for Probe {
-    async fn run(self, context: JobContext, state: Arc<Probes>) -> JobResult {
+    async fn run(self, context: JobContext, state: Arc<Probes>) -> JobResult<Option<Told>> {
         *state.runs.lock().unwrap().entry(self.key).or_default() += 1;
         match self.act {
             Act::Nothing => {}
@@ -88,12 +99,12 @@ impl Run<Probes> for Probe {
                     .execute(&mut *tx)
                     .await
                     .or_retry()?;
-                context.finish_in(&mut tx, Value::Null).await.or_retry()?;
+                context.finish_in::<Self>(&mut tx, &None).await.or_retry()?;
                 tx.commit().await.or_retry()?;
             }
             Act::LooseEffect { first_sleeps_millis } => {
                 start(&state, &context, self.key, first_sleeps_millis).await?;
-                return Ok(context.attempt.into());
+                return Ok(Some(Told::Attempt(context.attempt)));
             }
             Act::Sleep { millis } => sleep(Duration::from_millis(millis)).await,
             Act::Block { millis } => std::thread::sleep(Duration::from_millis(millis)),
@@ -107,9 +118,16 @@ impl Run<Probes> for Probe {
                 return Err(JobError::Snooze(Duration::from_millis(millis)));
             }
             Act::SnoozeOnce { .. } => {}
-            Act::Answer => return Ok(json!({"found": 3, "name": "a\0b"})),
+            Act::FinishTelling => {
+                let told = Some(Told::Attempt(context.attempt));
+                let mut tx = state.queue.begin().await.or_retry()?;
+                context.finish_in::<Self>(&mut tx, &told).await.or_retry()?;
+                tx.commit().await.or_retry()?;
+                return Ok(told);
+            }
+            Act::Answer => return Ok(Some(Told::Found { found: 3, name: "a\0b".into() })),
         }
-        Ok(Value::Null)
+        Ok(None)
     }
 }
 
@@ -131,6 +149,8 @@ async fn start(state: &Probes, context: &JobContext, key: i64, first_sleeps: u64
 pub struct Overlong;
 
 impl JobArgs for Overlong {
+    type Output = ();
+
     const KIND: &'static str = "overlong";
     const QUEUE: &'static str = QUEUE;
     const TIMEOUT: Duration = Duration::from_millis(50);
@@ -150,6 +170,8 @@ pub struct Single {
 }
 
 impl JobArgs for Single {
+    type Output = ();
+
     const KIND: &'static str = "single";
     const QUEUE: &'static str = QUEUE;
 
@@ -162,7 +184,7 @@ impl Run<Probes> for Single {
     /// Enqueues itself anew from within, once.
     async fn run(self, context: JobContext, state: Arc<Probes>) -> JobResult {
         let mut tx = state.queue.begin().await.or_retry()?;
-        context.finish_in(&mut tx, Value::Null).await.or_retry()?;
+        context.finish_in::<Self>(&mut tx, &()).await.or_retry()?;
         if !self.key.ends_with("again") {
             tx.enqueue(&Self { key: format!("{} again", self.key) }).await.or_retry()?;
             let successor = tx.enqueue(&self).await.or_retry()?;
@@ -174,7 +196,7 @@ impl Run<Probes> for Single {
                 .or_retry()?;
         }
         tx.commit().await.or_retry()?;
-        Ok(Value::Null)
+        Ok(())
     }
 }
 
@@ -188,6 +210,8 @@ pub struct Hardy {
 }
 
 impl JobArgs for Hardy {
+    type Output = ();
+
     const KIND: &'static str = "hardy";
     const QUEUE: &'static str = QUEUE;
     const MAX_ATTEMPTS: i32 = 1_000;
@@ -207,9 +231,9 @@ impl Run<Probes> for Hardy {
             .execute(&mut *tx)
             .await
             .or_retry()?;
-        context.finish_in(&mut tx, Value::Null).await.or_retry()?;
+        context.finish_in::<Self>(&mut tx, &()).await.or_retry()?;
         tx.commit().await.or_retry()?;
-        Ok(Value::Null)
+        Ok(())
     }
 }
 
@@ -218,13 +242,15 @@ impl Run<Probes> for Hardy {
 pub struct Tick;
 
 impl JobArgs for Tick {
+    type Output = ();
+
     const KIND: &'static str = "tick";
     const QUEUE: &'static str = QUEUE;
 }
 
 impl Run<Probes> for Tick {
     async fn run(self, _: JobContext, _: Arc<Probes>) -> JobResult {
-        Ok(Value::Null)
+        Ok(())
     }
 }
 

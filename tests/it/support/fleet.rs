@@ -17,6 +17,7 @@ use labelfleet_jobs::{
     runtime::{self, Runtime},
     template,
 };
+use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -148,13 +149,13 @@ impl Fleet {
         .expect("the annotator is there")
     }
 
-    /// Runs a job as a worker would: enqueued, claimed, its handler called once.
-    pub async fn run<J: Run<Deps> + Copy>(&self, job: J) -> JobResult {
+    /// Runs a job as a worker would: enqueued, claimed, its handler called once. Returns what operators see of its result.
+    pub async fn run<J: Run<Deps> + Copy>(&self, job: J) -> JobResult<Value> {
         self.run_attempt(job, 1).await
     }
 
     /// As [`Self::run`], but as this attempt.
-    pub async fn run_attempt<J: Run<Deps> + Copy>(&self, job: J, attempt: i32) -> JobResult {
+    pub async fn run_attempt<J: Run<Deps> + Copy>(&self, job: J, attempt: i32) -> JobResult<Value> {
         let id = self.claimed(job, attempt).await;
         let outcome = job.run(JobContext::new(id, attempt, J::MAX_ATTEMPTS, WORKER), self.deps.clone()).await;
         sqlx::query(
@@ -165,7 +166,7 @@ impl Fleet {
         .execute(&self.database.pool)
         .await
         .expect("the job is finished");
-        outcome
+        outcome.map(|output| serde_json::to_value(output).expect("a result is JSON"))
     }
 
     /// The job (the open one of its key, if there is one) as a worker has it that is about to run it.

@@ -29,7 +29,6 @@ use labelfleet::{
     queue::{JobArgs, JobContext, JobError, JobResult, OrRetry, Run},
     store,
 };
-use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Deps;
@@ -42,7 +41,7 @@ const EACH: Duration = Duration::from_secs(120);
 const ALL: Duration = Duration::from_secs(Reconcile::TIMEOUT.as_secs() - 120);
 
 impl Run<Deps> for Reconcile {
-    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
+    async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult<Report> {
         let lock = match Session::try_acquire(&deps.pool, Key::Reconcile).await {
             Ok(lock) => lock,
             Err(LockError::Taken(_)) => return Err(JobError::Snooze(Duration::from_secs(1))),
@@ -50,7 +49,7 @@ impl Run<Deps> for Reconcile {
         };
         let report = reconcile(&deps, JobRef(context.id.0)).await;
         lock.release().await;
-        Ok(json!(report.or_retry()?))
+        report.or_retry()
     }
 }
 
