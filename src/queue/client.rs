@@ -4,7 +4,7 @@
 //! then hands their ids to the [`Dispatcher`]. The push may fail: the relay finds what was missed.
 
 use std::{
-    borrow::Cow,
+    borrow::{Borrow, Cow},
     collections::BTreeMap,
     ops::{Deref, DerefMut},
     sync::{
@@ -20,6 +20,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction, postgres::types::PgInter
 use super::{
     batches::BatchId,
     dispatch::Dispatcher,
+    holds,
     job::{JobArgs, JobId},
     limits::{Concurrency, Lane, Rate},
     payload,
@@ -58,6 +59,13 @@ impl Client {
 
     /// Enqueues one job by one statement, where nothing else belongs into its transaction.
     pub async fn enqueue<J: JobArgs>(&self, args: &J) -> sqlx::Result<Enqueued> {
+        if J::UNIQUE_FOR.is_some() {
+            // A key that is held for a time takes several.
+            let mut tx = self.begin().await?;
+            let enqueued = tx.enqueue(args).await?;
+            tx.commit().await?;
+            return Ok(enqueued);
+        }
         let enqueued = insert(&mut *self.pool.acquire().await?, args, None).await?;
         if enqueued.is_new {
             self.dispatch(lane::<J>(args.flow()), vec![enqueued.id]);
@@ -87,7 +95,7 @@ pub struct Tx {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Enqueued {
     pub id: JobId,
-    /// False: an open job with the same unique key was there already, and this is its id.
+    /// False: another job holds the unique key, and this is its id. One that holds it for a time may have been removed.
     pub is_new: bool,
 }
 
@@ -139,21 +147,26 @@ impl Tx {
         insert(&mut self.inner, args, Some(Due::In(delay))).await
     }
 
-    /// Enqueues all of them in one statement. Returns the new jobs, in no order; those whose unique key an open job
+    /// Enqueues all of them in one statement. Returns the new jobs, in no order; those whose unique key another job
     /// holds are left out.
     pub async fn enqueue_many<J: JobArgs>(&mut self, all: &[J]) -> sqlx::Result<Vec<NewJob>> {
-        self.enqueue_into(None, all).await
+        self.enqueue_into::<J>(None, all).await
     }
 
     pub(super) async fn enqueue_into<J: JobArgs>(
         &mut self,
         batch: Option<BatchId>,
-        all: &[J],
+        all: &[impl Borrow<J>],
     ) -> sqlx::Result<Vec<NewJob>> {
         if all.is_empty() {
             return Ok(Vec::new());
         }
-        let mut rows = all.iter().map(Row::of).collect::<sqlx::Result<Vec<Row>>>()?;
+        let mut rows = all.iter().map(|args| Row::of(args.borrow())).collect::<sqlx::Result<Vec<Row>>>()?;
+        if J::UNIQUE_FOR.is_some() {
+            let keys: Vec<String> = rows.iter().filter_map(|row| row.unique_key.clone()).collect();
+            let free = holds::take(&mut self.inner, J::KIND, &keys).await?;
+            rows.retain(|row| row.unique_key.as_ref().is_none_or(|key| free.contains(key)));
+        }
         // Two callers that insert the same keys in different orders would wait for each other.
         rows.sort_by(|one, other| one.unique_key.cmp(&other.unique_key));
         let new = if batch.is_none() && rows.iter().all(Row::is_plain) {
@@ -161,6 +174,11 @@ impl Tx {
         } else {
             self.insert_all::<J>(rows, batch).await?
         };
+        if let Some(time) = J::UNIQUE_FOR {
+            let held: Vec<_> =
+                new.iter().filter_map(|job| Some((job.id, job.unique_key.as_deref()?))).collect();
+            holds::hold(&mut self.inner, J::KIND, &held, time).await?;
+        }
         let mut lanes: BTreeMap<Option<&str>, Vec<JobId>> = BTreeMap::new();
         for job in &new {
             lanes.entry(job.flow.as_deref()).or_default().push(job.id);
@@ -264,8 +282,20 @@ impl DerefMut for Tx {
     }
 }
 
-/// One job; an open one with its key is found instead.
+/// One job; the one that holds its key is found instead.
 pub(super) async fn insert<J: JobArgs>(
+    db: &mut PgConnection,
+    args: &J,
+    due: Option<Due>,
+) -> sqlx::Result<Enqueued> {
+    match J::UNIQUE_FOR.zip(args.unique_key()) {
+        Some((time, key)) => holds::insert(db, args, due, key, time).await,
+        None => insert_open(db, args, due).await,
+    }
+}
+
+/// One job; an open one with its key is found instead.
+pub(super) async fn insert_open<J: JobArgs>(
     db: &mut PgConnection,
     args: &J,
     due: Option<Due>,
@@ -401,6 +431,12 @@ fn encode<J: JobArgs>(args: &J) -> sqlx::Result<String> {
         ));
     }
     Ok(json)
+}
+
+/// The same for a time that is added to now or taken from it: a thousand years stand for ever.
+pub(super) fn span(duration: Duration) -> PgInterval {
+    const EVER: Duration = Duration::from_secs(1_000 * 365 * 24 * 60 * 60);
+    interval(duration.min(EVER))
 }
 
 /// To the microsecond, which is what Postgres holds; longer than Postgres can count is its longest.

@@ -3,6 +3,7 @@
 //! - [`job`]: what a job is: arguments, kinds, states, and how a handler's end is judged
 //! - `limits`: levels, flows, concurrency and rates
 //! - [`client`]: enqueueing inside the caller's transaction
+//! - `holds`: unique keys that are held for a time
 //! - `batches`, `waits`: jobs that wait for others
 //! - [`dispatch`]: ids to Redis, right after the commit
 //! - `turns`: the order in which they start
@@ -20,6 +21,7 @@ mod backoff;
 mod batches;
 pub mod client;
 pub mod dispatch;
+mod holds;
 pub mod job;
 mod keyed;
 mod leader;

@@ -14,4 +14,5 @@ mod outcomes;
 mod probe;
 mod process;
 mod schedules;
+mod unique;
 mod waits;
