@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use crate::domain::FleetName;
+use crate::{domain::FleetName, queue::ArgsCipher};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -48,6 +48,8 @@ pub struct EngineConfig {
     pub concurrency: usize,
     /// When `reconcile` runs: cron with seconds, UTC.
     pub reconcile_cron: String,
+    /// Encrypts jobs' arguments; none: they are stored as they are.
+    pub args_cipher: Option<ArgsCipher>,
 }
 
 #[derive(Clone, Debug)]
@@ -182,6 +184,7 @@ impl Config {
                 drain: read.seconds("DRAIN_SECS", 25),
                 concurrency: read.or("WORKER_CONCURRENCY", "200"),
                 reconcile_cron: read.or("RECONCILE_CRON", "0 */5 * * * *"),
+                args_cipher: read.optional("JOB_ARGS_KEYS"),
             },
             database_url,
             redis_url,
@@ -270,10 +273,17 @@ mod tests {
         vars.insert("PORT".into(), "70000".into());
         vars.insert("ORCHESTRATOR_BACKEND".into(), "podman".into());
         vars.insert("LEASE_SECS".into(), "0".into());
+        vars.insert("JOB_ARGS_KEYS".into(), "c2hvcnQ=".into());
         let error = Config::from_map(&vars).unwrap_err().to_string();
-        for part in ["PORT", "none of: process, docker", "LEASE_SECS: must be at least 1"] {
+        for part in [
+            "PORT",
+            "none of: process, docker",
+            "LEASE_SECS: must be at least 1",
+            "JOB_ARGS_KEYS: key 1 has 5 bytes",
+        ] {
             assert!(error.contains(part), "{part} is not in {error}");
         }
+        assert!(!error.contains("c2hvcnQ"), "{error}");
     }
 
     #[test]

@@ -62,6 +62,7 @@ fn run() -> anyhow::Result<()> {
             lease: config.engine.lease,
             drain: config.engine.drain,
             concurrency: config.engine.concurrency,
+            args_cipher: config.engine.args_cipher.clone(),
         };
         let deps = Arc::new(Deps::new(config)?);
         let worker = Worker::start(options, registry, deps.clone()).await.context("start the worker")?;

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use super::{
-    client::{Due, Enqueued, NewJob, Tx, insert},
+    client::{Due, Enqueued, NewJob, Tx},
     job::{JobArgs, JobId},
 };
 
@@ -58,7 +58,7 @@ impl Tx {
         if open.is_empty() {
             return Ok(self.enqueue(args).await?);
         }
-        let enqueued = insert(&mut self.inner, args, Some(Due::Never)).await?;
+        let enqueued = self.insert(args, Some(Due::Never)).await?;
         if enqueued.is_new {
             sqlx::query!(
                 "INSERT INTO job_waits (job_id, on_job, until) SELECT $1, unnest($2::bigint[]), 'completed'
@@ -173,7 +173,7 @@ impl Tx {
         until: &str,
         args: &J,
     ) -> sqlx::Result<Enqueued> {
-        let enqueued = insert(&mut self.inner, args, Some(Due::Never)).await?;
+        let enqueued = self.insert(args, Some(Due::Never)).await?;
         if enqueued.is_new {
             sqlx::query!(
                 "INSERT INTO job_waits (job_id, on_batch, until) VALUES ($1, $2, $3)",

@@ -9,6 +9,7 @@ use std::{collections::HashSet, time::Duration};
 use sqlx::{PgConnection, PgPool};
 
 use super::{
+    cipher::ArgsCipher,
     client::{Due, Enqueued, insert_open, span},
     job::{JobArgs, JobId},
 };
@@ -19,10 +20,10 @@ const BATCH: i64 = 1_000;
 /// One job; the one that holds its key is found instead.
 pub(super) async fn insert<J: JobArgs>(
     db: &mut PgConnection,
+    cipher: Option<&ArgsCipher>,
     args: &J,
     due: Option<Due>,
-    key: String,
-    time: Duration,
+    (key, time): (String, Duration),
 ) -> sqlx::Result<Enqueued> {
     let key = [key];
     if take(db, J::KIND, &key).await?.is_empty() {
@@ -35,7 +36,7 @@ pub(super) async fn insert<J: JobArgs>(
         .await?;
         return Ok(Enqueued { id, is_new: false });
     }
-    let enqueued = insert_open(db, args, due).await?;
+    let enqueued = insert_open(db, cipher, args, due).await?;
     if enqueued.is_new {
         hold(db, J::KIND, &[(enqueued.id, &key[0])], time).await?;
     }

@@ -1,12 +1,17 @@
 //! One run of a job: its handler, under its timeout and its operators' wishes.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use apalis_core::task::Task;
 use tokio_util::sync::CancellationToken;
 
 use super::{backend::Claimed, outcome::Failure};
-use crate::queue::{job::JobContext, payload, registry::Registry};
+use crate::queue::{
+    cipher::{self, ArgsCipher, Sealed},
+    job::JobContext,
+    payload,
+    registry::Registry,
+};
 
 /// How long a handler that was asked to stop may take.
 const GRACE: Duration = Duration::from_secs(5);
@@ -14,6 +19,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Runs one job to its end. The value is stored as the job's result, unless it is null.
 pub(super) async fn run<S: Send + Sync + 'static>(
     job: Claimed,
+    cipher: Option<ArgsCipher>,
     registry: Arc<Registry<S>>,
     state: Arc<S>,
     cut: CancellationToken,
@@ -22,11 +28,20 @@ pub(super) async fn run<S: Send + Sync + 'static>(
         // It can't be: only known kinds are claimed.
         return Err(Failure::Released);
     };
-    let handler = (kind.run)(&job.args, job.ticket.context.clone(), state);
+    let (handler, is_sealed) = match cipher::open(cipher.as_ref(), job.ticket.kind, &job.args) {
+        Ok(args) => ((kind.run)(&args, job.ticket.context.clone(), state), matches!(args, Cow::Owned(_))),
+        Err(lack @ Sealed::NoKey(_)) => return Err(Failure::Sealed(lack)),
+        Err(broken @ Sealed::Broken) => return Err(Failure::Discard(broken.into())),
+    };
     tokio::select! {
         biased;
         ended = tokio::time::timeout(kind.timeout, handler) => match ended {
             Ok(Ok(result)) => Ok(payload::result(result).map(|result| result.to_string())),
+            // What serde says of them may quote them.
+            Ok(Err(Failure::Undecodable(error))) if is_sealed => Err(Failure::Discard(anyhow::anyhow!(
+                "the arguments are malformed at column {}; they are encrypted, so no more is said",
+                error.column()
+            ))),
             Ok(Err(failure)) => Err(failure),
             Err(_) => Err(Failure::Timeout(kind.timeout)),
         },

@@ -5,6 +5,7 @@ mod chaos;
 mod control;
 mod delivery;
 mod drain;
+mod encryption;
 mod enqueue;
 mod lab;
 mod limits;
