@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use crate::domain::FleetName;
+use crate::{domain::FleetName, queue::ArgsCipher};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -50,6 +50,8 @@ pub struct EngineConfig {
     pub reconcile_cron: String,
     /// Where a worker serves `/metrics` and `/health`; none: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Encrypts jobs' arguments; none: they are stored as they are.
+    pub args_cipher: Option<ArgsCipher>,
 }
 
 #[derive(Clone, Debug)]
@@ -185,6 +187,7 @@ impl Config {
                 concurrency: read.or("WORKER_CONCURRENCY", "200"),
                 reconcile_cron: read.or("RECONCILE_CRON", "0 */5 * * * *"),
                 metrics: read.optional("WORKER_METRICS_ADDR"),
+                args_cipher: read.optional("JOB_ARGS_KEYS"),
             },
             database_url,
             redis_url,
@@ -273,10 +276,17 @@ mod tests {
         vars.insert("PORT".into(), "70000".into());
         vars.insert("ORCHESTRATOR_BACKEND".into(), "podman".into());
         vars.insert("LEASE_SECS".into(), "0".into());
+        vars.insert("JOB_ARGS_KEYS".into(), "c2hvcnQ=".into());
         let error = Config::from_map(&vars).unwrap_err().to_string();
-        for part in ["PORT", "none of: process, docker", "LEASE_SECS: must be at least 1"] {
+        for part in [
+            "PORT",
+            "none of: process, docker",
+            "LEASE_SECS: must be at least 1",
+            "JOB_ARGS_KEYS: key 1 has 5 bytes",
+        ] {
             assert!(error.contains(part), "{part} is not in {error}");
         }
+        assert!(!error.contains("c2hvcnQ"), "{error}");
     }
 
     #[test]

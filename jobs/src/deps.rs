@@ -37,7 +37,8 @@ impl Deps {
             Dispatcher::spawn(config.redis_url.expose(), &config.redis_prefix).context("REDIS_URL")?;
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect_lazy_with(database);
         Ok(Self {
-            queue: queue::Client::with_dispatcher(pool.clone(), dispatcher),
+            queue: queue::Client::with_dispatcher(pool.clone(), dispatcher)
+                .with_cipher(config.engine.args_cipher.clone()),
             pool,
             s3: S3::new(&config.s3),
             secrets: Secrets::new(config.secret_key.expose()),

@@ -65,6 +65,7 @@ fn run(traces: &telemetry::Traces) -> anyhow::Result<()> {
             lease: config.engine.lease,
             drain: config.engine.drain - flush,
             concurrency: config.engine.concurrency,
+            args_cipher: config.engine.args_cipher.clone(),
         };
         let endpoint = match config.engine.metrics {
             Some(address) => Some(WorkerEndpoint::bind(address).await?),

@@ -24,7 +24,8 @@ pub async fn run() -> anyhow::Result<()> {
     let pool = super::pool(config.database_url.expose(), CONNECTIONS).context("DATABASE_URL")?;
     let dispatcher = queue::Dispatcher::spawn(config.redis_url.expose(), &config.redis_prefix)
         .context("REDIS_URL is malformed")?;
-    let queue = queue::Client::with_dispatcher(pool, dispatcher);
+    let queue =
+        queue::Client::with_dispatcher(pool, dispatcher).with_cipher(config.engine.args_cipher.clone());
     let mut stop = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let shutdown = async move {
         tokio::select! { _ = stop.0.recv() => {}, _ = stop.1.recv() => {} }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use labelfleet::queue::{
-    Client, JobId,
+    ArgsCipher, Client, JobId,
     admin::{self, Job, JobDetail, JobFilter, JobState, bulk},
 };
 use sqlx::PgPool;
@@ -104,19 +104,22 @@ enum Change {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let pool = args.showing.pool()?;
     let as_json = args.showing.json;
+    let queue = Client::new(pool.clone()).with_cipher(args_cipher()?);
     let text = match args.command {
         Command::List { filter, before, limit } => {
             let jobs = list(&pool, &filter.into(), before.map(JobId), limit).await?;
+            let jobs: Vec<Job> = jobs.into_iter().map(|job| queue.show(job)).collect();
             if as_json { json(&jobs)? } else { overview(&jobs) }
         }
         Command::Show { id } => {
-            let shown = admin::detail(&pool, JobId(id)).await?;
+            let found = admin::detail(&pool, JobId(id)).await?;
+            let shown = JobDetail { job: queue.show(found.job), ..found };
             if as_json { json(&shown)? } else { detail(&shown) }
         }
-        Command::Cancel { id } => changed(&admin::cancel(&pool, JobId(id)).await?, as_json)?,
+        Command::Cancel { id } => changed(&queue.show(admin::cancel(&pool, JobId(id)).await?), as_json)?,
         // Without a dispatcher: a worker finds the job in Postgres within seconds.
         Command::Retry { which: Which { id: Some(id), .. } } => {
-            changed(&admin::retry(&Client::new(pool), JobId(id)).await?, as_json)?
+            changed(&queue.show(admin::retry(&queue, JobId(id)).await?), as_json)?
         }
         Command::Delete { which: Which { id: Some(id), .. } } => {
             admin::delete(&pool, JobId(id)).await?;
@@ -130,6 +133,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Command::Delete { which } => many(pool, which, Change::Delete, as_json).await?,
     };
     Ok(super::print(&text)?)
+}
+
+/// Shows encrypted arguments to who has the keys. From the environment only, since others can read a command line.
+fn args_cipher() -> anyhow::Result<Option<ArgsCipher>> {
+    let keys = std::env::var("JOB_ARGS_KEYS").ok().filter(|keys| !keys.is_empty());
+    let cipher = keys.map(|keys| keys.parse()).transpose();
+    cipher.map_err(|why: String| anyhow::anyhow!("JOB_ARGS_KEYS: {why}"))
 }
 
 /// Goes on where a page ended for having looked at enough.

@@ -141,7 +141,9 @@ async fn list_jobs(
     let mut checks = Checks::default();
     check_times(&mut checks, &filter);
     checks.done().map_err(Error::Invalid)?;
-    Ok(Json(admin::list(&state.pool, &filter, before.map(JobId), limit).await?))
+    let Listed { data, next_before } = admin::list(&state.pool, &filter, before.map(JobId), limit).await?;
+    let data = data.into_iter().map(|job| state.queue.show(job)).collect();
+    Ok(Json(Listed { data, next_before }))
 }
 
 /// Get a job.
@@ -150,7 +152,8 @@ async fn list_jobs(
 #[utoipa::path(get, path = "/api/jobs/{id}", tag = "jobs", params(("id" = i64, Path)),
     responses((status = 200, body = JobDetail), BadRequest, NotFound))]
 async fn get_job(State(state): State<AppState>, Id(id): Id<JobId>) -> ApiResult<Json<JobDetail>> {
-    Ok(Json(admin::detail(&state.pool, id).await?))
+    let detail = admin::detail(&state.pool, id).await?;
+    Ok(Json(JobDetail { job: state.queue.show(detail.job), ..detail }))
 }
 
 /// Retry a job.
@@ -159,7 +162,7 @@ async fn get_job(State(state): State<AppState>, Id(id): Id<JobId>) -> ApiResult<
 #[utoipa::path(post, path = "/api/jobs/{id}/retry", tag = "jobs", params(("id" = i64, Path)),
     responses((status = 200, body = Job), BadRequest, NotFound, Conflict))]
 async fn retry_job(State(state): State<AppState>, Id(id): Id<JobId>) -> ApiResult<Json<Job>> {
-    Ok(Json(admin::retry(&state.queue, id).await?))
+    Ok(Json(state.queue.show(admin::retry(&state.queue, id).await?)))
 }
 
 /// Cancel a job.
@@ -169,7 +172,7 @@ async fn retry_job(State(state): State<AppState>, Id(id): Id<JobId>) -> ApiResul
 #[utoipa::path(post, path = "/api/jobs/{id}/cancel", tag = "jobs", params(("id" = i64, Path)),
     responses((status = 200, body = Job), BadRequest, NotFound, Conflict))]
 async fn cancel_job(State(state): State<AppState>, Id(id): Id<JobId>) -> ApiResult<Json<Job>> {
-    Ok(Json(admin::cancel(&state.pool, id).await?))
+    Ok(Json(state.queue.show(admin::cancel(&state.pool, id).await?)))
 }
 
 /// Delete a job.

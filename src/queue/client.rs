@@ -4,7 +4,7 @@
 //! then hands their ids to the [`Dispatcher`]. The push may fail: the relay finds what was missed.
 
 use std::{
-    borrow::Cow,
+    borrow::{Borrow, Cow},
     collections::BTreeMap,
     ops::{Deref, DerefMut},
     sync::{
@@ -19,7 +19,9 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction, postgres::types::PgInter
 
 use super::{
     batches::BatchId,
+    cipher::{self, ArgsCipher},
     dispatch::Dispatcher,
+    holds,
     job::{JobArgs, JobId},
     limits::{Concurrency, Lane, Rate},
     payload,
@@ -31,17 +33,24 @@ use crate::trace;
 pub struct Client {
     pool: PgPool,
     dispatcher: Option<Dispatcher>,
+    cipher: Option<ArgsCipher>,
 }
 
 impl Client {
     /// Enqueues without Redis: jobs start when a worker looks into Postgres, about two seconds later.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool, dispatcher: None }
+        Self { pool, dispatcher: None, cipher: None }
     }
 
     /// Enqueues and wakes a waiting worker through Redis.
     pub fn with_dispatcher(pool: PgPool, dispatcher: Dispatcher) -> Self {
-        Self { pool, dispatcher: Some(dispatcher) }
+        Self { pool, dispatcher: Some(dispatcher), cipher: None }
+    }
+
+    /// Encrypts the arguments of what it enqueues, if there is a cipher.
+    #[must_use]
+    pub fn with_cipher(self, cipher: Option<ArgsCipher>) -> Self {
+        Self { cipher, ..self }
     }
 
     pub fn pool(&self) -> &PgPool {
@@ -52,6 +61,7 @@ impl Client {
         Ok(Tx {
             inner: self.pool.begin().await?,
             dispatcher: self.dispatcher.clone(),
+            cipher: self.cipher.clone(),
             enqueued: Vec::new(),
             finishes: Vec::new(),
         })
@@ -59,11 +69,22 @@ impl Client {
 
     /// Enqueues one job by one statement, where nothing else belongs into its transaction.
     pub async fn enqueue<J: JobArgs>(&self, args: &J) -> sqlx::Result<Enqueued> {
-        let enqueued = insert(&mut *self.pool.acquire().await?, args, None).await?;
+        if J::UNIQUE_FOR.is_some() {
+            // A key that is held for a time takes several.
+            let mut tx = self.begin().await?;
+            let enqueued = tx.enqueue(args).await?;
+            tx.commit().await?;
+            return Ok(enqueued);
+        }
+        let enqueued = insert(&mut *self.pool.acquire().await?, self.cipher(), args, None).await?;
         if enqueued.is_new {
             self.dispatch(lane::<J>(args.flow()), vec![enqueued.id]);
         }
         Ok(enqueued)
+    }
+
+    pub(super) fn cipher(&self) -> Option<&ArgsCipher> {
+        self.cipher.as_ref()
     }
 
     /// Hands ids that are due and committed to the dispatcher.
@@ -79,6 +100,7 @@ impl Client {
 pub struct Tx {
     pub(super) inner: Transaction<'static, Postgres>,
     dispatcher: Option<Dispatcher>,
+    cipher: Option<ArgsCipher>,
     enqueued: Vec<(Lane, Vec<JobId>)>,
     /// Runs that end with this transaction: told once it is committed.
     finishes: Vec<Arc<AtomicBool>>,
@@ -88,7 +110,7 @@ pub struct Tx {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Enqueued {
     pub id: JobId,
-    /// False: an open job with the same unique key was there already, and this is its id.
+    /// False: another job holds the unique key, and this is its id. One that holds it for a time may have been removed.
     pub is_new: bool,
 }
 
@@ -102,11 +124,16 @@ pub struct NewJob {
 
 impl Tx {
     pub async fn enqueue<J: JobArgs>(&mut self, args: &J) -> sqlx::Result<Enqueued> {
-        let enqueued = insert(&mut self.inner, args, None).await?;
+        let enqueued = self.insert(args, None).await?;
         if enqueued.is_new {
             self.enqueued.push((lane::<J>(args.flow()), vec![enqueued.id]));
         }
         Ok(enqueued)
+    }
+
+    /// One job, of which no id is sent.
+    pub(super) async fn insert<J: JobArgs>(&mut self, args: &J, due: Option<Due>) -> sqlx::Result<Enqueued> {
+        insert(&mut self.inner, self.cipher.as_ref(), args, due).await
     }
 
     /// Enqueues unless a job of this kind with these very arguments is open; false: one is. For callers that look
@@ -115,12 +142,12 @@ impl Tx {
         let is_open = sqlx::query_scalar!(
             // As the partial indexes of open jobs are written, which are all that is read.
             r#"SELECT EXISTS (
-                   SELECT FROM jobs WHERE kind = $1 AND args = $2::text::jsonb AND finalized_at IS NULL
+                   SELECT FROM jobs WHERE kind = $1 AND args = ANY ($2::text[]::jsonb[]) AND finalized_at IS NULL
                      AND (dispatched_at IS NOT NULL AND concurrency_key IS NULL
                           OR dispatched_at IS NOT NULL AND concurrency_key IS NOT NULL OR dispatched_at IS NULL)
                ) AS "open!""#,
             J::KIND,
-            encode(args)?,
+            &spellings(args, self.cipher.as_ref())?,
         )
         .fetch_one(&mut *self.inner)
         .await?;
@@ -132,29 +159,35 @@ impl Tx {
 
     /// Enqueues for later: the job becomes due at `at`.
     pub async fn enqueue_at<J: JobArgs>(&mut self, args: &J, at: DateTime<Utc>) -> sqlx::Result<Enqueued> {
-        insert(&mut self.inner, args, Some(Due::At(at))).await
+        self.insert(args, Some(Due::At(at))).await
     }
 
     /// Enqueues for later: the job becomes due after `delay`, by the database's clock.
     pub async fn enqueue_in<J: JobArgs>(&mut self, args: &J, delay: Duration) -> sqlx::Result<Enqueued> {
-        insert(&mut self.inner, args, Some(Due::In(delay))).await
+        self.insert(args, Some(Due::In(delay))).await
     }
 
-    /// Enqueues all of them in one statement. Returns the new jobs, in no order; those whose unique key an open job
+    /// Enqueues all of them in one statement. Returns the new jobs, in no order; those whose unique key another job
     /// holds are left out.
     pub async fn enqueue_many<J: JobArgs>(&mut self, all: &[J]) -> sqlx::Result<Vec<NewJob>> {
-        self.enqueue_into(None, all).await
+        self.enqueue_into::<J>(None, all).await
     }
 
     pub(super) async fn enqueue_into<J: JobArgs>(
         &mut self,
         batch: Option<BatchId>,
-        all: &[J],
+        all: &[impl Borrow<J>],
     ) -> sqlx::Result<Vec<NewJob>> {
         if all.is_empty() {
             return Ok(Vec::new());
         }
-        let mut rows = all.iter().map(Row::of).collect::<sqlx::Result<Vec<Row>>>()?;
+        let row = |args: &_| Row::of::<J>(Borrow::borrow(args), self.cipher.as_ref());
+        let mut rows = all.iter().map(row).collect::<sqlx::Result<Vec<Row>>>()?;
+        if J::UNIQUE_FOR.is_some() {
+            let keys: Vec<String> = rows.iter().filter_map(|row| row.unique_key.clone()).collect();
+            let free = holds::take(&mut self.inner, J::KIND, &keys).await?;
+            rows.retain(|row| row.unique_key.as_ref().is_none_or(|key| free.contains(key)));
+        }
         // Two callers that insert the same keys in different orders would wait for each other.
         rows.sort_by(|one, other| one.unique_key.cmp(&other.unique_key));
         let new = if batch.is_none() && rows.iter().all(Row::is_plain) {
@@ -162,6 +195,11 @@ impl Tx {
         } else {
             self.insert_all::<J>(rows, batch).await?
         };
+        if let Some(time) = J::UNIQUE_FOR {
+            let held: Vec<_> =
+                new.iter().filter_map(|job| Some((job.id, job.unique_key.as_deref()?))).collect();
+            holds::hold(&mut self.inner, J::KIND, &held, time).await?;
+        }
         let mut lanes: BTreeMap<Option<&str>, Vec<JobId>> = BTreeMap::new();
         for job in &new {
             lanes.entry(job.flow.as_deref()).or_default().push(job.id);
@@ -269,13 +307,27 @@ impl DerefMut for Tx {
     }
 }
 
-/// One job; an open one with its key is found instead.
+/// One job; the one that holds its key is found instead.
 pub(super) async fn insert<J: JobArgs>(
     db: &mut PgConnection,
+    cipher: Option<&ArgsCipher>,
     args: &J,
     due: Option<Due>,
 ) -> sqlx::Result<Enqueued> {
-    let row = Row::of(args)?;
+    match J::UNIQUE_FOR.zip(args.unique_key()) {
+        Some((time, key)) => holds::insert(db, cipher, args, due, (key, time)).await,
+        None => insert_open(db, cipher, args, due).await,
+    }
+}
+
+/// One job; an open one with its key is found instead.
+pub(super) async fn insert_open<J: JobArgs>(
+    db: &mut PgConnection,
+    cipher: Option<&ArgsCipher>,
+    args: &J,
+    due: Option<Due>,
+) -> sqlx::Result<Enqueued> {
+    let row = Row::of(args, cipher)?;
     let trace_context = trace::current();
     let (concurrency_key, concurrency_limit) = row.concurrency.map(|one| (one.key, one.limit)).unzip();
     let (rate_key, rate) = row.rate.map(|one| (one.key, (interval(one.interval), one.burst))).unzip();
@@ -347,9 +399,9 @@ struct Row {
 }
 
 impl Row {
-    fn of<J: JobArgs>(args: &J) -> sqlx::Result<Self> {
+    fn of<J: JobArgs>(args: &J, cipher: Option<&ArgsCipher>) -> sqlx::Result<Self> {
         Ok(Self {
-            args: encode(args)?,
+            args: encode(args, cipher)?,
             unique_key: args.unique_key(),
             flow: args.flow(),
             concurrency: args.concurrency(),
@@ -399,16 +451,46 @@ pub(super) enum Due {
     Never,
 }
 
-fn encode<J: JobArgs>(args: &J) -> sqlx::Result<String> {
+/// As they are stored.
+fn encode<J: JobArgs>(args: &J, cipher: Option<&ArgsCipher>) -> sqlx::Result<String> {
+    let json = plain(args)?;
+    match cipher {
+        Some(cipher) => cipher.seal(J::KIND, &json).map_err(refused),
+        None => Ok(json),
+    }
+}
+
+/// All that they may be stored as.
+fn spellings<J: JobArgs>(args: &J, cipher: Option<&ArgsCipher>) -> sqlx::Result<Vec<String>> {
+    let json = plain(args)?;
+    match cipher {
+        Some(cipher) => cipher.all_seals(J::KIND, json).map_err(refused),
+        None => Ok(vec![json]),
+    }
+}
+
+fn plain<J: JobArgs>(args: &J) -> sqlx::Result<String> {
     let json = serde_json::to_string(args).map_err(|error| sqlx::Error::Encode(error.into()))?;
     if json.len() > payload::MOST_BYTES {
         let (kind, bytes, most) = (J::KIND, json.len(), payload::MOST_BYTES);
-        return Err(sqlx::Error::Encode(
-            format!("the arguments of a {kind} job are {bytes} bytes of JSON: at most {most} are allowed")
-                .into(),
-        ));
+        return Err(refused(format!(
+            "the arguments of a {kind} job are {bytes} bytes of JSON: at most {most} are allowed"
+        )));
+    }
+    if cipher::is_reserved(&json) {
+        return Err(refused(format!("the arguments of a {} job look like encrypted ones", J::KIND)));
     }
     Ok(json)
+}
+
+fn refused(why: String) -> sqlx::Error {
+    sqlx::Error::Encode(why.into())
+}
+
+/// The same for a time that is added to now or taken from it: a thousand years stand for ever.
+pub(super) fn span(duration: Duration) -> PgInterval {
+    const EVER: Duration = Duration::from_secs(1_000 * 365 * 24 * 60 * 60);
+    interval(duration.min(EVER))
 }
 
 /// To the microsecond, which is what Postgres holds; longer than Postgres can count is its longest.

@@ -50,8 +50,11 @@ pub trait JobArgs: Serialize + DeserializeOwned + Send + Sync + 'static {
     const TIMEOUT: Duration = Duration::from_secs(60);
     const MAX_ATTEMPTS: i32 = 10;
     const PRIORITY: Priority = Priority::Normal;
+    /// For how long a job holds its unique key from its enqueue on, also after its end; in any case while it is open. None:
+    /// no longer than that.
+    const UNIQUE_FOR: Option<Duration> = None;
 
-    /// While a job of this kind with this key is open, enqueueing another returns the first.
+    /// While a job of this kind holds this key, enqueueing another returns the first.
     fn unique_key(&self) -> Option<String> {
         None
     }

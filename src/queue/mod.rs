@@ -3,6 +3,8 @@
 //! - [`job`]: what a job is: arguments, kinds, states, and how a handler's end is judged
 //! - `limits`: levels, flows, concurrency and rates
 //! - [`client`]: enqueueing inside the caller's transaction
+//! - [`cipher`]: their arguments encrypted at rest
+//! - `holds`: unique keys that are held for a time
 //! - `batches`, `waits`: jobs that wait for others
 //! - `results`: what jobs left behind
 //! - [`dispatch`]: ids to Redis, right after the commit
@@ -19,8 +21,10 @@
 pub mod admin;
 mod backoff;
 mod batches;
+pub mod cipher;
 pub mod client;
 pub mod dispatch;
+mod holds;
 pub mod job;
 mod keyed;
 mod leader;
@@ -39,6 +43,7 @@ pub mod worker;
 
 pub use admin::{AdminError, Job, JobAttempt, JobFilter, JobState};
 pub use batches::{Batch, BatchId, WaitError};
+pub use cipher::ArgsCipher;
 pub use client::{Client, Enqueued, NewJob, Tx};
 pub use dispatch::Dispatcher;
 pub use job::{FinishError, JobArgs, JobContext, JobError, JobId, JobResult, OrDiscard, OrRetry, Run};

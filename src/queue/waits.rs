@@ -16,14 +16,18 @@ pub(super) async fn settle(client: &Client, ended: Option<&[i64]>) -> sqlx::Resu
     let waiting = sqlx::query_scalar!(
         "DELETE FROM job_waits AS wait
          WHERE ($1::bigint[] IS NULL OR on_job = ANY ($1)
-                OR on_batch IN (SELECT batch_id FROM jobs WHERE id = ANY ($1)))
+                OR on_batch IN (SELECT batch_id FROM jobs WHERE id = ANY ($1)
+                                UNION ALL SELECT batch_id FROM job_batch_others WHERE job_id = ANY ($1)))
            AND CASE WHEN on_job IS NOT NULL
                     THEN EXISTS (SELECT FROM jobs WHERE id = on_job AND state = 'completed')
                     WHEN until = 'completed'
-                    THEN NOT EXISTS (SELECT FROM jobs WHERE batch_id = on_batch
-                                     AND (finalized_at IS NULL OR dispatched_at IS NULL))
+                    THEN NOT EXISTS (SELECT FROM jobs WHERE batch_id = on_batch AND (finalized_at IS NULL OR dispatched_at IS NULL))
+                         AND NOT EXISTS (SELECT FROM job_batch_others AS others JOIN jobs ON jobs.id = others.job_id
+                                         WHERE others.batch_id = on_batch AND state <> 'completed')
                     ELSE EXISTS (SELECT FROM jobs WHERE batch_id = on_batch AND (finalized_at IS NULL OR dispatched_at IS NULL)
-                                 AND state IN ('discarded', 'cancelled')) END
+                                 AND state IN ('discarded', 'cancelled'))
+                         OR EXISTS (SELECT FROM job_batch_others AS others JOIN jobs ON jobs.id = others.job_id
+                                    WHERE others.batch_id = on_batch AND state IN ('discarded', 'cancelled')) END
          RETURNING job_id",
         ended,
     )
@@ -50,8 +54,10 @@ pub(super) async fn give_up(pool: &PgPool) -> sqlx::Result<u64> {
         "WITH hopeless AS (
              SELECT DISTINCT job_id FROM job_waits
              WHERE (on_job IS NOT NULL AND NOT EXISTS (SELECT FROM jobs WHERE id = on_job))
-                OR (until = 'failed' AND NOT EXISTS (SELECT FROM jobs WHERE batch_id = on_batch
-                                                    AND (finalized_at IS NULL OR dispatched_at IS NULL)))
+                OR (until = 'failed'
+                    AND NOT EXISTS (SELECT FROM jobs WHERE batch_id = on_batch AND (finalized_at IS NULL OR dispatched_at IS NULL))
+                    AND NOT EXISTS (SELECT FROM job_batch_others AS others JOIN jobs ON jobs.id = others.job_id
+                                    WHERE others.batch_id = on_batch AND state <> 'completed'))
          )
          UPDATE jobs SET state = 'cancelled', scheduled_at = now(), finalized_at = now()
          FROM hopeless WHERE jobs.id = job_id AND state = 'scheduled' AND jobs.scheduled_at = '9999-12-31Z'",

@@ -97,6 +97,30 @@ async fn jobs_are_listed_shown_cancelled_and_retried() {
     assert!(String::from_utf8_lossy(&missing.stderr).contains("there is no job 999"));
 }
 
+#[tokio::test]
+async fn encrypted_arguments_are_shown_to_who_has_the_key() {
+    let database = Database::create().await;
+    let keys = format!("{}=", "A".repeat(43));
+    let queue = queue::Client::new(database.pool.clone()).with_cipher(Some(keys.parse().unwrap()));
+    let id = queue.enqueue(&AssignBatch { annotator_id: AnnotatorId(7) }).await.unwrap().id.to_string();
+    let shown = |keys: &str, args: &[&str]| {
+        let mut command = Command::new(binary("labelfleet"));
+        command
+            .args(args)
+            .env_clear()
+            .envs([("DATABASE_URL", database.url.as_str()), ("JOB_ARGS_KEYS", keys)]);
+        command.output().unwrap()
+    };
+    for args in [&["jobs", "list"][..], &["jobs", "show", &id]] {
+        assert!(stdout(&shown(&keys, args)).contains(r#"{"annotator_id":7}"#));
+        let hidden = stdout(&shown("", args));
+        assert!(hidden.contains(r#""encrypted":true"#) && !hidden.contains("annotator_id"), "{hidden}");
+    }
+    let refused = shown("no key", &["jobs", "list"]);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && error.contains("JOB_ARGS_KEYS: key 1 is no base64"), "{error}");
+}
+
 /// Jobs of the dead set.
 async fn dead(database: &Database, kind: &str, count: i32) {
     sqlx::query(

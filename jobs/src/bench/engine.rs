@@ -160,12 +160,9 @@ async fn measure(args: &Args, postgres: &str, redis: &str) -> anyhow::Result<Rep
         queue: Client::with_dispatcher(pool.clone(), Dispatcher::spawn(redis, PREFIX)?),
         pool,
         options: WorkerOptions {
-            database: postgres.parse()?,
-            redis_url: redis.to_owned(),
-            redis_prefix: PREFIX.into(),
-            lease: Duration::from_secs(15),
             drain: Duration::from_secs(10),
             concurrency: args.concurrency,
+            ..WorkerOptions::new(postgres.parse()?, redis, PREFIX)
         },
         seen: Arc::default(),
     };

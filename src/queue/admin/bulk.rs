@@ -48,7 +48,7 @@ pub async fn retry(client: &Client, filter: &JobFilter) -> sqlx::Result<Bulk> {
     }
 }
 
-/// Removes them with their attempts and logs. Without a state in the filter: all that are final.
+/// Removes them with their attempts and logs; unique keys that they hold for a time are free. Without a state in the filter: all that are final.
 pub async fn delete(client: &Client, filter: &JobFilter) -> sqlx::Result<Bulk> {
     let filter = with_states(filter, &DELETED);
     let (mut bulk, mut before) = (Bulk::default(), None);
@@ -135,15 +135,22 @@ async fn retry_batch(client: &Client, filter: &JobFilter, ids: &[JobId]) -> sqlx
 }
 
 async fn delete_batch(client: &Client, filter: &JobFilter, ids: &[JobId]) -> sqlx::Result<usize> {
-    let deleted = sqlx::query!(
-        "DELETE FROM jobs WHERE id IN (
-             SELECT id FROM jobs
-             WHERE id = ANY ($1) AND state = ANY ($2) AND state IN ('completed', 'cancelled', 'discarded')
-             ORDER BY id FOR UPDATE)",
+    let deleted = sqlx::query_scalar!(
+        r#"WITH deleted AS (
+               DELETE FROM jobs WHERE id IN (
+                   SELECT id FROM jobs
+                   WHERE id = ANY ($1) AND state = ANY ($2) AND state IN ('completed', 'cancelled', 'discarded')
+                   ORDER BY id FOR UPDATE)
+               RETURNING id, kind, unique_key
+           ), freed AS (
+               DELETE FROM job_holds USING deleted
+               WHERE job_holds.kind = deleted.kind AND key = unique_key AND job_id = deleted.id
+           )
+           SELECT count(*) AS "count!" FROM deleted"#,
         ids as &[JobId],
         &filter.states.iter().map(|state| state.as_str().to_owned()).collect::<Vec<_>>(),
     )
-    .execute(client.pool())
+    .fetch_one(client.pool())
     .await?;
-    Ok(usize::try_from(deleted.rows_affected()).unwrap_or(usize::MAX))
+    Ok(usize::try_from(deleted).unwrap_or(usize::MAX))
 }

@@ -246,15 +246,22 @@ pub async fn cancel(pool: &PgPool, id: JobId) -> Result<Job, AdminError> {
     }
 }
 
-/// Removes a job that is final, with its attempts and its log.
+/// Removes a job that is final, with its attempts and its log. A unique key that it holds for a time is free.
 pub async fn delete(pool: &PgPool, id: JobId) -> Result<(), AdminError> {
-    let deleted = sqlx::query!(
-        "DELETE FROM jobs WHERE id = $1 AND state IN ('completed', 'cancelled', 'discarded')",
+    let deleted = sqlx::query_scalar!(
+        r#"WITH deleted AS (
+               DELETE FROM jobs WHERE id = $1 AND state IN ('completed', 'cancelled', 'discarded')
+               RETURNING id, kind, unique_key
+           ), freed AS (
+               DELETE FROM job_holds USING deleted
+               WHERE job_holds.kind = deleted.kind AND key = unique_key AND job_id = deleted.id
+           )
+           SELECT count(*) AS "count!" FROM deleted"#,
         id as JobId,
     )
-    .execute(pool)
+    .fetch_one(pool)
     .await?;
-    if deleted.rows_affected() > 0 {
+    if deleted > 0 {
         return Ok(());
     }
     let state = get(pool, id).await?.state;

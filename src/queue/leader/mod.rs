@@ -20,7 +20,7 @@ use sqlx::PgPool;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{client::Client, dispatch::Dispatcher, registry::Registry, waits};
+use super::{client::Client, registry::Registry, waits};
 use crate::lock::{Candidate, Key, Session};
 
 const TICK: Duration = Duration::from_millis(200);
@@ -45,17 +45,16 @@ pub(super) struct Leader<S> {
 
 impl<S: Send + Sync + 'static> Leader<S> {
     pub fn new(
-        pool: PgPool,
+        client: Client,
         redis: redis::Client,
         prefix: String,
-        dispatcher: Dispatcher,
         registry: Arc<Registry<S>>,
         lease: Duration,
     ) -> Self {
         Self {
-            client: Client::with_dispatcher(pool.clone(), dispatcher),
+            pool: client.pool().clone(),
+            client,
             relay: relay::Relay::new(redis, prefix),
-            pool,
             registry,
             // Another has to take over and rescue within the lease.
             period: (lease / 15).min(Duration::from_secs(1)),

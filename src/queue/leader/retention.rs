@@ -2,6 +2,8 @@
 
 use sqlx::PgPool;
 
+use crate::queue::holds;
+
 /// Rows removed in one statement: short enough to hold up nobody.
 const BATCH: i64 = 2_000;
 
@@ -30,5 +32,6 @@ pub(super) async fn remove(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query!("DELETE FROM schedule_ticks WHERE fired_at < now() - interval '1 day'")
         .execute(pool)
         .await?;
+    while holds::remove(pool).await? {}
     Ok(())
 }

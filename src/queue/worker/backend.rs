@@ -230,6 +230,9 @@ fn log(ticket: &Ticket, ending: &Ending) {
             tracing::warn!(job, kind, attempt, outcome, error, delay = ?ending.delay, "job failed")
         }
         "cancelled" => tracing::info!(job, kind, attempt, outcome, error, "job cancelled"),
+        "scheduled" if error.is_some() => {
+            tracing::warn!(job, kind, attempt, error, delay = ?ending.delay, "job put back")
+        }
         state => tracing::debug!(job, kind, attempt, outcome, state, delay = ?ending.delay, "job put back"),
     }
 }

@@ -53,6 +53,7 @@ use self::{
     slots::{Held, Slots},
 };
 use super::{
+    cipher::ArgsCipher,
     client::Client,
     dispatch::Dispatcher,
     leader::Leader,
@@ -73,6 +74,27 @@ pub struct WorkerOptions {
     pub drain: Duration,
     /// Running jobs at most, for queues that do not set their own.
     pub concurrency: usize,
+    /// Decrypts arguments, and encrypts those of schedules' jobs.
+    pub args_cipher: Option<ArgsCipher>,
+}
+
+impl WorkerOptions {
+    /// With defaults for the rest, and no cipher.
+    pub fn new(
+        database: PgConnectOptions,
+        redis_url: impl Into<String>,
+        redis_prefix: impl Into<String>,
+    ) -> Self {
+        Self {
+            database,
+            redis_url: redis_url.into(),
+            redis_prefix: redis_prefix.into(),
+            lease: Duration::from_secs(15),
+            drain: Duration::from_secs(25),
+            concurrency: 200,
+            args_cipher: None,
+        }
+    }
 }
 
 /// A running worker. Dropped without [`Worker::drain`] it takes no more jobs, and what it holds is left to its
@@ -130,6 +152,8 @@ impl Worker {
         let (stop, cut, background) =
             (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let held = Arc::new(Held::default());
+        let client =
+            Client::with_dispatcher(leader_pool.clone(), dispatcher).with_cipher(options.args_cipher.clone());
         let mut control = control::Control::new(control_pool.clone(), id, held.clone());
         let registry = Arc::new(registry);
         let mut monitor = Monitor::new().should_restart(|_, error| {
@@ -140,8 +164,7 @@ impl Worker {
             let concurrency = registry.concurrency.get(queue).copied().unwrap_or(options.concurrency).max(1);
             let (ended, keys) = mpsc::unbounded_channel();
             let slots = Arc::new(Slots::new(concurrency, held.clone(), ended));
-            let client = Client::with_dispatcher(leader_pool.clone(), dispatcher.clone());
-            let successors = Successors { client, queue, ended: keys };
+            let successors = Successors { client: client.clone(), queue, ended: keys };
             background.spawn(stop.clone().run_until_cancelled_owned(successors.run()));
             let (jobs, receiver) = mpsc::channel(slots.most());
             let taker = fetch::Taker {
@@ -167,8 +190,10 @@ impl Worker {
             background.spawn(stop.clone().run_until_cancelled_owned(fetcher.run()));
             let source = Source::new(receiver, concurrency, ack.clone());
             let (registry, state, cut) = (registry.clone(), state.clone(), cut.clone());
+            let cipher = options.args_cipher.clone();
             monitor = monitor.register(move |_| {
                 let (registry, state, cut) = (registry.clone(), state.clone(), cut.clone());
+                let cipher = cipher.clone();
                 WorkerBuilder::new(queue)
                     .backend(source.clone())
                     .parallelize(tokio::spawn)
@@ -182,7 +207,9 @@ impl Worker {
                     .layer(CatchPanicLayer::with_panic_handler(
                         run::panicked as fn(&run::PanicPayload) -> Failure,
                     ))
-                    .build(move |job: Claimed| run::run(job, registry.clone(), state.clone(), cut.clone()))
+                    .build(move |job: Claimed| {
+                        run::run(job, cipher.clone(), registry.clone(), state.clone(), cut.clone())
+                    })
             });
         }
         background.spawn(
@@ -190,8 +217,7 @@ impl Worker {
                 .run_until_cancelled_owned(audit::Audit { pool: control_pool, worker: id, held }.run()),
         );
         background.spawn(stop.clone().run_until_cancelled_owned(control.run()));
-        let leader =
-            Leader::new(leader_pool, redis, options.redis_prefix, dispatcher, registry, options.lease);
+        let leader = Leader::new(client, redis, options.redis_prefix, registry, options.lease);
         background.spawn(leader.run(stop.clone()));
         background.close();
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::super::{backoff, job::JobError};
+use super::super::{backoff, cipher::Sealed, job::JobError};
 
 /// How a run ended when it did not succeed.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub(crate) enum Failure {
     Snooze(Duration),
     /// The arguments are none of the kind's.
     Undecodable(serde_json::Error),
+    /// They are encrypted, and another worker may have the key.
+    Sealed(Sealed),
     Panic(String),
     Timeout(Duration),
     /// The worker stops: others may run it.
@@ -36,6 +38,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Retry(cause) | Self::Discard(cause) => write!(f, "{cause:#}"),
             Self::Snooze(delay) => write!(f, "snoozed for {delay:?}"),
+            Self::Sealed(why) => why.fmt(f),
             Self::Undecodable(error) => write!(f, "the arguments are malformed: {error}"),
             Self::Panic(message) => write!(f, "panicked: {message}"),
             Self::Timeout(after) => write!(f, "timed out after {after:?}"),
@@ -67,7 +70,7 @@ impl Ending {
         let outcome = match failure {
             Failure::Retry(_) => "retry",
             Failure::Discard(_) | Failure::Undecodable(_) => "discard",
-            Failure::Snooze(_) => "snooze",
+            Failure::Snooze(_) | Failure::Sealed(_) => "snooze",
             Failure::Panic(_) => "panic",
             Failure::Timeout(_) => "timeout",
             Failure::Released => "released",
@@ -83,11 +86,13 @@ impl Ending {
             | Failure::Discard(_)
             | Failure::Undecodable(_) => ("discarded", Duration::ZERO),
             Failure::Snooze(delay) => ("scheduled", *delay),
+            Failure::Sealed(_) => ("scheduled", backoff::delay(attempt, draw)),
             Failure::Released => ("available", Duration::ZERO),
             Failure::Cancelled(_) => ("cancelled", Duration::ZERO),
         };
-        let is_spared = matches!(failure, Failure::Snooze(_) | Failure::Released);
-        let error = (!is_spared).then(|| storable(&failure.to_string()));
+        let is_spared = matches!(failure, Failure::Snooze(_) | Failure::Sealed(_) | Failure::Released);
+        let is_told = !is_spared || matches!(failure, Failure::Sealed(_));
+        let error = is_told.then(|| storable(&failure.to_string()));
         Self { outcome, state, delay, is_spared, error }
     }
 }
@@ -137,6 +142,13 @@ mod tests {
         assert_eq!((snoozed.state, snoozed.delay.as_secs(), snoozed.is_spared), ("scheduled", 9, true));
         let released = ending(Failure::Released, 3);
         assert_eq!((released.state, released.is_spared), ("available", true));
+    }
+
+    #[test]
+    fn lacking_a_key_costs_no_attempt_and_is_told() {
+        let sealed = ending(Failure::Sealed(Sealed::NoKey("0123".into())), 3);
+        assert_eq!((sealed.state, sealed.is_spared), ("scheduled", true));
+        assert!(sealed.error.unwrap().contains("0123"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One run of a job: its handler, under its timeout and its operators' wishes.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use apalis_core::task::Task;
 use tokio_util::sync::CancellationToken;
@@ -8,7 +8,11 @@ use tracing::{Instrument, Span, field::Empty};
 
 use super::{backend::Claimed, outcome::Failure};
 use crate::{
-    queue::{job::JobContext, registry::Registry},
+    queue::{
+        cipher::{self, ArgsCipher, Sealed},
+        job::JobContext,
+        registry::Registry,
+    },
     trace,
 };
 
@@ -18,6 +22,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Runs one job to its end. Returns what is stored as its result.
 pub(super) async fn run<S: Send + Sync + 'static>(
     job: Claimed,
+    cipher: Option<ArgsCipher>,
     registry: Arc<Registry<S>>,
     state: Arc<S>,
     cut: CancellationToken,
@@ -26,10 +31,21 @@ pub(super) async fn run<S: Send + Sync + 'static>(
         // It can't be: only known kinds are claimed.
         return Err(Failure::Released);
     };
-    let handler = (kind.run)(&job.args, job.ticket.context.clone(), state).instrument(job.span);
+    let args = match cipher::open(cipher.as_ref(), job.ticket.kind, &job.args) {
+        Ok(args) => args,
+        Err(lack @ Sealed::NoKey(_)) => return Err(Failure::Sealed(lack)),
+        Err(broken @ Sealed::Broken) => return Err(Failure::Discard(broken.into())),
+    };
+    let is_sealed = matches!(args, Cow::Owned(_));
+    let handler = (kind.run)(&args, job.ticket.context.clone(), state).instrument(job.span);
     tokio::select! {
         biased;
         ended = tokio::time::timeout(kind.timeout, handler) => match ended {
+            // What serde says of them may quote them.
+            Ok(Err(Failure::Undecodable(error))) if is_sealed => Err(Failure::Discard(anyhow::anyhow!(
+                "the arguments are malformed at column {}; they are encrypted, so no more is said",
+                error.column()
+            ))),
             Ok(ended) => ended,
             Err(_) => Err(Failure::Timeout(kind.timeout)),
         },

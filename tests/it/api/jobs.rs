@@ -7,7 +7,7 @@ use sqlx::PgPool;
 
 use super::{fields, is_time, sorted};
 use crate::support::{
-    api::{Api, answer},
+    api::{ADMIN_EMAIL, ADMIN_PASSWORD, Api, answer, config},
     database::Database,
 };
 
@@ -466,6 +466,32 @@ async fn each_call_wants_its_scope() {
             let rung = |scope| ladder.iter().position(|rung| *rung == scope).unwrap();
             let wanted = if rung(*held) >= rung(needed) { 200 } else { 403 };
             assert_eq!(answer.status, wanted, "{method} {path} with {held}: {}", answer.body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn encrypted_arguments_are_shown_by_a_process_that_has_the_key() {
+    let database = Database::create().await;
+    let plain = Api::start(&database).await;
+    let cipher: queue::ArgsCipher = format!("{}=", "A".repeat(43)).parse().unwrap();
+    let queue = queue::Client::new(database.pool.clone()).with_cipher(Some(cipher));
+    let id = queue.enqueue(&AssignBatch { annotator_id: AnnotatorId(4711) }).await.unwrap().id;
+    let keyed = Api::serve_on(([127, 0, 0, 1], 0).into(), config(&database.url), queue).await;
+    keyed.log_in(ADMIN_EMAIL, ADMIN_PASSWORD).await.expect(200);
+    let path = format!("/api/jobs/{id}");
+    for (api, has_key) in [(plain, false), (keyed, true)] {
+        let listed = api.get("/api/jobs").await.expect(200)["data"][0]["args"].clone();
+        let got = api.get(&path).await.expect(200)["args"].clone();
+        let cancelled = api.post(&format!("{path}/cancel"), json!({})).await.expect(200)["args"].clone();
+        let retried = api.post(&format!("{path}/retry"), json!({})).await.expect(200)["args"].clone();
+        for args in [listed, got, cancelled, retried] {
+            if has_key {
+                assert_eq!(args, json!({"annotator_id": 4711}));
+            } else {
+                assert_eq!(args["encrypted"], true, "{args}");
+                assert!(args["key"].is_string());
+            }
         }
     }
 }

@@ -53,12 +53,13 @@ async fn seed(day: &Simulation) {
 /// One that reconciles and does nothing else, so that what is started here stays as it was asked for.
 async fn worker(day: &Simulation) -> Worker {
     let options = WorkerOptions {
-        database: day.fleet.database.url.parse().unwrap(),
-        redis_url: support::redis_url(),
-        redis_prefix: day.fleet.settings["REDIS_PREFIX"].clone(),
-        lease: Duration::from_secs(15),
         drain: Duration::from_secs(20),
         concurrency: 1,
+        ..WorkerOptions::new(
+            day.fleet.database.url.parse().unwrap(),
+            support::redis_url(),
+            &day.fleet.settings["REDIS_PREFIX"],
+        )
     };
     let jobs = Registry::new().register::<Reconcile>();
     Worker::start(options, jobs, day.fleet.deps.clone()).await.unwrap()

@@ -265,11 +265,8 @@ pub fn registry() -> Registry<Probes> {
 
 pub fn options(database: &str, redis: &str, prefix: &str) -> WorkerOptions {
     WorkerOptions {
-        database: database.parse().unwrap(),
-        redis_url: redis.to_owned(),
-        redis_prefix: prefix.to_owned(),
-        lease: Duration::from_secs(15),
         drain: Duration::from_secs(10),
         concurrency: 50,
+        ..WorkerOptions::new(database.parse().unwrap(), redis, prefix)
     }
 }

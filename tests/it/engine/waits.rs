@@ -1,14 +1,17 @@
 //! Chains and batches: who waits runs when what it waits for has come, and not before.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use labelfleet::queue::{JobId, JobState, WaitError, admin};
+use labelfleet::queue::{
+    JobArgs, JobContext, JobId, JobResult, JobState, Run, WaitError, Worker, WorkerOptions, admin,
+};
 use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 
 use super::{
     lab::{Lab, nothing},
-    probe::{Act, Probe},
+    probe::{self, Act, Probe, Probes, QUEUE},
 };
 use crate::support::wait;
 
@@ -16,6 +19,46 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn probe(key: i64, act: Act) -> Probe {
     Probe { key, act }
+}
+
+/// A probe of which one with its key is open at a time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Keyed(Probe);
+
+impl JobArgs for Keyed {
+    type Output = ();
+
+    const KIND: &'static str = "keyed";
+    const QUEUE: &'static str = QUEUE;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(self.0.key.to_string())
+    }
+}
+
+impl Run<Probes> for Keyed {
+    async fn run(self, context: JobContext, state: Arc<Probes>) -> JobResult {
+        self.0.run(context, state).await.map(drop)
+    }
+}
+
+fn keyed(key: i64, act: Act) -> Keyed {
+    Keyed(probe(key, act))
+}
+
+async fn worker(lab: &Lab) -> (Worker, Arc<Probes>) {
+    let probes = Arc::new(Probes::new(lab.pool().clone()));
+    let registry = probe::registry().register::<Keyed>();
+    (Worker::start(lab.options(), registry, probes.clone()).await.unwrap(), probes)
+}
+
+/// The leader has looked once more at all that wait: it alone finds the end of a batch without jobs.
+async fn leader_looks(lab: &Lab) {
+    let mut tx = lab.queue.begin().await.unwrap();
+    let empty = tx.enqueue_batch::<Probe>(&[]).await.unwrap();
+    let end = tx.enqueue_when_done(empty.id, &probe(-1, Act::Nothing)).await.unwrap().id;
+    tx.commit().await.unwrap();
+    assert_eq!(lab.ended(end).await.state, JobState::Completed);
 }
 
 async fn state(lab: &Lab, id: JobId) -> JobState {
@@ -164,6 +207,64 @@ async fn what_is_over_or_gone_is_not_waited_for() {
     worker.drain().await;
 }
 
+/// Somebody else asked for some of the work before: the batch's end waits for theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_waits_for_open_jobs_that_hold_its_keys() {
+    let lab = Lab::new().await;
+    let (worker, probes) = worker(&lab).await;
+    let mut tx = lab.queue.begin().await.unwrap();
+    let runs = tx.enqueue(&keyed(1, Act::LooseEffect { first_sleeps_millis: 1_500 })).await.unwrap().id;
+    let later = tx.enqueue_in(&keyed(2, Act::Nothing), Duration::from_secs(3_600)).await.unwrap().id;
+    tx.commit().await.unwrap();
+    lab.rows("starts", 1, PATIENCE).await;
+
+    let mut tx = lab.queue.begin().await.unwrap();
+    let batch = tx.enqueue_batch(&[1, 2, 3].map(|key| keyed(key, Act::Nothing))).await.unwrap();
+    let own = batch.jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+    let mut others = batch.others.clone();
+    others.sort_unstable();
+    assert_eq!((own.len(), others), (1, vec![runs, later]));
+    assert_eq!(tx.add_to_batch(batch.id, &[keyed(2, Act::Nothing)]).await.unwrap(), []);
+    let done = tx.enqueue_when_done(batch.id, &probe(100, Act::Nothing)).await.unwrap().id;
+    let failed = tx.enqueue_on_failure(batch.id, &probe(101, Act::Nothing)).await.unwrap().id;
+    tx.commit().await.unwrap();
+    assert_eq!(state(&lab, runs).await, JobState::Running, "it was to run while the batch was enqueued");
+
+    lab.ended(own[0]).await;
+    lab.ended(runs).await;
+    leader_looks(&lab).await;
+    assert_eq!(state(&lab, done).await, JobState::Scheduled, "one of the others is open");
+    admin::retry(&lab.queue, later).await.unwrap();
+    comes_after(&lab, done, &[own[0], runs, later]).await;
+    assert_eq!(lab.ended(failed).await.state, JobState::Cancelled, "nothing failed");
+    assert_eq!((probes.runs_of(100), probes.runs_of(101)), (1, 0));
+    worker.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_of_anothers_job_in_a_batch_is_told_and_its_end_waits_for_the_retry() {
+    let lab = Lab::new().await;
+    let mut tx = lab.queue.begin().await.unwrap();
+    let doomed = tx.enqueue(&keyed(1, Act::Discard)).await.unwrap().id;
+    // The batch adds it, and nothing of its own.
+    let batch = tx.enqueue_batch::<Keyed>(&[]).await.unwrap();
+    assert_eq!(tx.add_to_batch(batch.id, &[keyed(1, Act::Nothing)]).await.unwrap(), []);
+    let done = tx.enqueue_when_done(batch.id, &probe(100, Act::Nothing)).await.unwrap().id;
+    let failed = tx.enqueue_on_failure(batch.id, &probe(101, Act::Nothing)).await.unwrap().id;
+    tx.commit().await.unwrap();
+    let (worker, _) = worker(&lab).await;
+    assert_eq!(lab.ended(failed).await.state, JobState::Completed);
+    leader_looks(&lab).await;
+    assert_eq!(state(&lab, done).await, JobState::Scheduled);
+    sqlx::query("UPDATE jobs SET args = '{\"key\": 1, \"act\": \"Nothing\"}' WHERE state = 'discarded'")
+        .execute(lab.pool())
+        .await
+        .unwrap();
+    admin::retry(&lab.queue, doomed).await.unwrap();
+    comes_after(&lab, done, &[doomed]).await;
+    worker.drain().await;
+}
+
 /// All that is known of who waits is in Postgres: a worker that dies loses none of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_outlives_its_workers() {
@@ -176,7 +277,7 @@ async fn a_chain_outlives_its_workers() {
     let process = lab.process(lease, Duration::from_secs(5)).await;
     lab.rows("starts", 1, PATIENCE).await;
     process.signal(Signal::SIGKILL);
-    let (worker, _) = lab.worker_with(labelfleet::queue::WorkerOptions { lease, ..lab.options() }).await;
+    let (worker, _) = lab.worker_with(WorkerOptions { lease, ..lab.options() }).await;
     comes_after(&lab, second, &[first]).await;
     assert_eq!(lab.job(first).await.attempt, 2);
     worker.drain().await;

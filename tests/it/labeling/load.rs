@@ -245,12 +245,14 @@ async fn a_day_of_fifty_annotators_in_seconds() {
     // What comes back to the pool stays there, to be counted.
     sqlx::query("UPDATE workflows SET auto_assign = false").execute(day.pool()).await.unwrap();
     let options = WorkerOptions {
-        database: day.fleet.database.url.parse().unwrap(),
-        redis_url: redis_url(),
-        redis_prefix: day.fleet.settings["REDIS_PREFIX"].clone(),
         lease: Duration::from_secs(30),
         drain: Duration::from_secs(20),
         concurrency: 16,
+        ..WorkerOptions::new(
+            day.fleet.database.url.parse().unwrap(),
+            redis_url(),
+            &day.fleet.settings["REDIS_PREFIX"],
+        )
     };
     let jobs = registry(&day.fleet.deps.config.engine).unwrap();
     let worker = Worker::start(options, jobs, day.fleet.deps.clone()).await.unwrap();
