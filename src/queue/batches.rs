@@ -1,13 +1,23 @@
 //! Enqueueing jobs that wait for others: after some, or after a batch. [`super::waits`] looks when they are due.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     client::{Due, Enqueued, NewJob, Tx, insert},
     job::{JobArgs, JobId},
 };
 
 /// Jobs that belong together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[serde(transparent)]
+#[sqlx(transparent)]
 pub struct BatchId(pub i64);
+
+impl From<i64> for BatchId {
+    fn from(id: i64) -> Self {
+        Self(id)
+    }
+}
 
 #[derive(Debug, Clone)]
 pub struct Batch {

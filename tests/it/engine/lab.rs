@@ -79,6 +79,11 @@ impl Lab {
         new.into_iter().map(|job| job.id).collect()
     }
 
+    /// Lets a job that goes by [`Act::Steps`] go one more.
+    pub async fn step(&self, key: i64) {
+        sqlx::query("INSERT INTO effects VALUES ($1, 1)").bind(key).execute(self.pool()).await.unwrap();
+    }
+
     pub async fn job(&self, id: JobId) -> Job {
         admin::get(self.pool(), id).await.unwrap()
     }

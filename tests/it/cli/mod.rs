@@ -1,12 +1,15 @@
 //! The command line of `labelfleet`.
 
+mod jobs;
+mod operators;
+
 use std::{
     io::Write,
     process::{Command, Output, Stdio},
     time::Duration,
 };
 
-use labelfleet::{domain::AnnotatorId, ops::jobs::AssignBatch, queue, up::ports};
+use labelfleet::up::ports;
 use nix::{sys::signal, unistd::Pid};
 use serde_json::Value;
 
@@ -62,139 +65,6 @@ async fn several_may_migrate_at_once_and_after_one_that_was_cut_off() {
     .await
     .unwrap();
     assert!(valid);
-}
-
-#[tokio::test]
-async fn jobs_are_listed_shown_cancelled_and_retried() {
-    let database = Database::create().await;
-    let mut tx = queue::Client::new(database.pool.clone()).begin().await.unwrap();
-    let id = tx.enqueue(&AssignBatch { annotator_id: AnnotatorId(7) }).await.unwrap().id.to_string();
-    tx.commit().await.unwrap();
-    let url = Some(database.url.as_str());
-
-    let table = stdout(&labelfleet(url, &["jobs", "list"]).await);
-    let row = table.lines().nth(1).unwrap();
-    for part in [&id, "assign_batch", "labeling", "available", "0/10", r#"{"annotator_id":7}"#] {
-        assert!(row.contains(part), "{part} is not in {row}");
-    }
-    let list = stdout(&labelfleet(url, &["jobs", "list", "--json", "--state", "available"]).await);
-    let list: Value = serde_json::from_str(&list).unwrap();
-    assert_eq!(list[0]["kind"], "assign_batch");
-    let none = stdout(&labelfleet(url, &["jobs", "--json", "list", "--state", "discarded"]).await);
-    assert_eq!(none.trim(), "[]");
-
-    let cancelled = stdout(&labelfleet(url, &["jobs", "cancel", &id]).await);
-    assert_eq!(cancelled, format!("job {id} is cancelled\n"));
-    let retried = stdout(&labelfleet(url, &["jobs", "retry", &id]).await);
-    assert_eq!(retried, format!("job {id} is available\n"));
-    let shown = stdout(&labelfleet(url, &["jobs", "show", &id, "--json"]).await);
-    let shown: Value = serde_json::from_str(&shown).unwrap();
-    assert_eq!((&shown["state"], &shown["attempts"]), (&"available".into(), &serde_json::json!([])));
-    assert!(stdout(&labelfleet(url, &["jobs", "show", &id]).await).contains("attempt     0 of 10"));
-
-    let missing = labelfleet(url, &["jobs", "show", "999"]).await;
-    assert_eq!(missing.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("there is no job 999"));
-}
-
-/// Jobs of the dead set.
-async fn dead(database: &Database, kind: &str, count: i32) {
-    sqlx::query(
-        "INSERT INTO jobs (kind, queue, state, args, max_attempts, attempt, attempted_at, finalized_at)
-         SELECT $1, 'exports', 'discarded', '{}', 3, 3, now(), now() FROM generate_series(1, $2)",
-    )
-    .bind(kind)
-    .bind(count)
-    .execute(&database.pool)
-    .await
-    .unwrap();
-}
-
-#[tokio::test]
-async fn jobs_are_retried_and_deleted_by_filter_after_a_question() {
-    let database = Database::create().await;
-    dead(&database, "export", 3).await;
-    dead(&database, "assign", 2).await;
-    let url = Some(database.url.as_str());
-    let left = async |state: &str| {
-        let list = stdout(&labelfleet(url, &["jobs", "list", "--json", "--state", state]).await);
-        serde_json::from_str::<Value>(&list).unwrap().as_array().unwrap().len()
-    };
-    let retry = ["jobs", "retry", "--all", "--kind", "export"];
-    for answer in ["", "n\n", "what?\n"] {
-        let refused = labelfleet_told(url, &retry, answer).await;
-        let told = String::from_utf8_lossy(&refused.stderr);
-        assert_eq!(refused.status.code(), Some(1));
-        assert!(told.contains("3 jobs will be retried") && told.contains("nothing was changed"), "{told}");
-        assert_eq!(left("discarded").await, 5);
-    }
-    assert_eq!(stdout(&labelfleet_told(url, &retry, "y\n").await), "3 jobs are retried\n");
-    assert_eq!((left("discarded").await, left("available").await), (2, 3));
-    let delete = ["jobs", "delete", "--all", "--yes", "--json", "--state", "discarded,completed"];
-    let deleted: Value = serde_json::from_str(&stdout(&labelfleet(url, &delete).await)).unwrap();
-    assert_eq!(deleted, serde_json::json!({ "count": 2, "skipped": 0 }));
-    assert_eq!(left("discarded,available").await, 3);
-
-    let bad: [(&[&str], i32, &str); 5] = [
-        (&["jobs", "delete", "--all", "--yes"], 1, "at least one of"),
-        (&["jobs", "delete", "--all", "--yes", "--state", "available"], 1, "available"),
-        (&["jobs", "retry", "--all", "--yes", "--state", "completed"], 1, "completed"),
-        (&["jobs", "retry"], 2, "<ID>"),
-        (&["jobs", "retry", "1", "--all"], 2, "--all"),
-    ];
-    for (args, code, why) in bad {
-        let refused = labelfleet(url, args).await;
-        let told = String::from_utf8_lossy(&refused.stderr);
-        assert!(refused.status.code() == Some(code) && told.contains(why), "{args:?}: {told}");
-    }
-    dead(&database, "lone", 1).await;
-    let list = stdout(&labelfleet(url, &["jobs", "list", "--json", "--kind", "lone"]).await);
-    let id = serde_json::from_str::<Value>(&list).unwrap()[0]["id"].to_string();
-    assert_eq!(stdout(&labelfleet(url, &["jobs", "delete", &id]).await), format!("job {id} is deleted\n"));
-    assert_eq!(labelfleet(url, &["jobs", "show", &id]).await.status.code(), Some(1));
-}
-
-#[tokio::test]
-async fn queues_workers_and_schedules_are_shown_and_told() {
-    let database = Database::create().await;
-    let url = Some(database.url.as_str());
-    dead(&database, "export", 3).await;
-    for sql in [
-        "INSERT INTO workers (id, name, queues, lease_until)
-         VALUES (gen_random_uuid(), 'north', '{exports,labeling}', now() + interval '1 h')",
-        "INSERT INTO schedules (name, cron, kind, next_at) VALUES ('nightly', '0 0 3 * * *', 'reconcile', 'infinity')",
-    ] {
-        sqlx::query(sql).execute(&database.pool).await.unwrap();
-    }
-    let row = async |args: &[&str], name: &str| {
-        let table = stdout(&labelfleet(url, args).await);
-        table.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{table}")).to_owned()
-    };
-    let exports = row(&["queues", "list"], "exports").await;
-    assert!(exports.contains(" 3 ") && exports.ends_with("runs"), "{exports}");
-    assert_eq!(stdout(&labelfleet(url, &["queues", "pause", "exports"]).await), "queue exports is paused\n");
-    let exports = row(&["queues", "list"], "exports").await;
-    assert!(exports.contains("paused 2") && exports.ends_with("by command line"), "{exports}");
-    let resumed = stdout(&labelfleet(url, &["queues", "resume", "exports", "--json"]).await);
-    assert_eq!(serde_json::from_str::<Value>(&resumed).unwrap()["pausedAt"], Value::Null);
-    let missing = labelfleet(url, &["queues", "pause", "exprots"]).await;
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("there is no queue"), "{missing:?}");
-
-    let north = row(&["workers"], "north").await;
-    assert!(north.contains("exports,labeling") && north.contains("alive"), "{north}");
-    let workers = stdout(&labelfleet(url, &["workers", "--json"]).await);
-    assert_eq!(serde_json::from_str::<Value>(&workers).unwrap()[0]["runningJobs"], 0);
-
-    let nightly = row(&["schedules", "list"], "nightly").await;
-    assert!(nightly.contains("0 0 3 * * *") && nightly.ends_with("runs"), "{nightly}");
-    stdout(&labelfleet(url, &["schedules", "run", "nightly"]).await);
-    assert!(row(&["schedules", "list"], "nightly").await.contains("asked to run"));
-    stdout(&labelfleet(url, &["schedules", "pause", "nightly"]).await);
-    assert!(row(&["schedules", "list"], "nightly").await.contains("paused"));
-    let resumed = stdout(&labelfleet(url, &["schedules", "resume", "nightly", "--json"]).await);
-    assert_eq!(serde_json::from_str::<Value>(&resumed).unwrap()["pausedAt"], Value::Null);
-    let missing = labelfleet(url, &["schedules", "run", "weekly"]).await;
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("there is no schedule"), "{missing:?}");
 }
 
 #[tokio::test]
