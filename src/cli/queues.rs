@@ -69,6 +69,7 @@ fn overview(all: &[Queue]) -> String {
             let state = match (queue.paused_at, &queue.paused_by) {
                 (Some(at), Some(by)) => format!("paused {} by {by}", ago(at, now)),
                 (Some(at), None) => format!("paused {}", ago(at, now)),
+                (None, _) if queue.workers == 0 => "no worker takes from it".to_owned(),
                 (None, _) => "runs".to_owned(),
             };
             [
@@ -79,9 +80,10 @@ fn overview(all: &[Queue]) -> String {
                 queue.depth.retryable.to_string(),
                 queue.depth.discarded.to_string(),
                 span(queue.oldest_due_seconds),
-                format!("{:.1}", queue.completed_per_second),
+                format!("{:.2}", queue.completed_per_second),
                 span(queue.mean_run_seconds),
                 span(queue.mean_wait_seconds),
+                queue.workers.to_string(),
                 state,
             ]
         })
@@ -97,6 +99,7 @@ fn overview(all: &[Queue]) -> String {
         ">DONE/S",
         ">RUN",
         ">WAIT",
+        ">WORKERS",
         "STATE",
     ];
     table(head, &rows)

@@ -42,7 +42,8 @@ pub fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
 pub fn length(seconds: f64) -> String {
     match seconds {
         _ if seconds < 1.0 => format!("{:.0} ms", seconds * 1000.0),
-        _ if seconds < 100.0 => format!("{seconds:.1} s"),
+        _ if seconds < 10.0 => format!("{seconds:.1} s"),
+        _ if seconds < 100.0 => format!("{seconds:.0} s"),
         _ if seconds < 6_000.0 => format!("{:.0} min", seconds / 60.0),
         _ if seconds < 172_800.0 => format!("{:.1} h", seconds / 3600.0),
         _ => format!("{:.0} d", seconds / 86_400.0),
@@ -82,6 +83,7 @@ mod tests {
             (0.0, "0 ms"),
             (0.85, "850 ms"),
             (4.24, "4.2 s"),
+            (42.4, "42 s"),
             (180.0, "3 min"),
             (9_000.0, "2.5 h"),
             (1e6, "12 d"),

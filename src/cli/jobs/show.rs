@@ -49,7 +49,7 @@ pub fn percent(progress: f32) -> String {
 }
 
 /// Since when it is in its state, or when it leaves it.
-fn when(job: &Job, now: DateTime<Utc>) -> String {
+pub fn when(job: &Job, now: DateTime<Utc>) -> String {
     match job.state {
         JobState::Scheduled | JobState::Retryable => match (&job.waits_for, job.scheduled_at) {
             (Some(waits), _) => awaited(waits),

@@ -61,8 +61,12 @@ fn changes(Seen { jobs, removed, skipped }: &Seen, as_json: bool) -> anyhow::Res
 fn change(job: &Job) -> String {
     let progress = job.progress.map(show::percent).unwrap_or_default();
     let (state, runs) = (job.state.as_str(), show::runs(job));
+    let when = match job.state {
+        JobState::Scheduled | JobState::Retryable => show::when(job, Utc::now()) + "  ",
+        _ => String::new(),
+    };
     plain(&format!(
-        "{:>8}  {:<24}  {state:<9}  {runs:>5}  {progress:>5}  {}",
+        "{:>8}  {:<24}  {state:<9}  {runs:>5}  {progress:>5}  {when}{}",
         job.id,
         job.kind,
         show::what(job)

@@ -8,6 +8,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 use utoipa::ToSchema;
 
+use super::workers;
 use crate::{domain::time, queue::queues as control};
 
 /// How many jobs a queue holds.
@@ -26,6 +27,8 @@ pub struct Depth {
 pub struct Queue {
     pub name: String,
     pub depth: Depth,
+    /// Living workers that take from it.
+    pub workers: i64,
     /// For how long the first due job of the level that waits longest has been due; null: none is due.
     pub oldest_due_seconds: Option<f64>,
     /// Since when workers take nothing from it; null: they do.
@@ -52,10 +55,12 @@ pub async fn list(pool: &PgPool) -> sqlx::Result<Vec<Queue>> {
         oldest_due(pool).await?.into_iter().map(|due| (due.queue, due.seconds)).collect();
     let mut paused: HashMap<_, _> =
         control::paused(pool).await?.into_iter().map(|paused| (paused.queue.clone(), paused)).collect();
+    let mut workers = workers::by_queue(pool).await?;
     let queues = depths.into_iter().map(|(name, depth)| {
         let (pace, paused) = (pace_of.remove(&name), paused.remove(&name));
         Queue {
             depth,
+            workers: workers.remove(&name).unwrap_or_default(),
             oldest_due_seconds: oldest.remove(&name).flatten(),
             paused_at: paused.as_ref().map(|paused| paused.paused_at),
             paused_by: paused.and_then(|paused| paused.paused_by),

@@ -48,7 +48,10 @@ async fn jobs_are_listed_shown_cancelled_and_retried() {
     assert_eq!(retried, format!("job {id} is available\n"));
     let shown = stdout(&labelfleet(url, &["jobs", "show", &id, "--json"]).await);
     let shown: Value = serde_json::from_str(&shown).unwrap();
-    assert_eq!((&shown["state"], &shown["attempts"]), (&"available".into(), &serde_json::json!([])));
+    assert_eq!(
+        (&shown["state"], &shown["attempts"][0]["error"]),
+        (&"available".into(), &"cancelled by command line".into())
+    );
     assert!(stdout(&labelfleet(url, &["jobs", "show", &id]).await).contains("attempt     0 of 10"));
 
     let missing = labelfleet(url, &["jobs", "show", "999"]).await;

@@ -12,6 +12,7 @@ async fn queues_workers_and_schedules_are_shown_and_told() {
     for sql in [
         "INSERT INTO jobs (kind, queue, state, args, max_attempts, attempt, attempted_at, finalized_at)
          SELECT 'export', 'exports', 'discarded', '{}', 3, 3, now(), now() FROM generate_series(1, 3)",
+        "INSERT INTO jobs (kind, queue, args, max_attempts) VALUES ('export', 'nowhere', '{}', 3)",
         "INSERT INTO workers (id, name, queues, lease_until)
          VALUES (gen_random_uuid(), 'north', '{exports,labeling}', now() + interval '1 h')",
         "INSERT INTO schedules (name, cron, kind, next_at) VALUES ('nightly', '0 0 3 * * *', 'reconcile', 'infinity')",
@@ -23,7 +24,9 @@ async fn queues_workers_and_schedules_are_shown_and_told() {
         table.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{table}")).to_owned()
     };
     let exports = row(&["queues", "list"], "exports").await;
-    assert!(exports.contains(" 3 ") && exports.ends_with("runs"), "{exports}");
+    assert!(exports.contains(" 3 ") && exports.ends_with("1  runs"), "{exports}");
+    let nowhere = row(&["queues", "list"], "nowhere").await;
+    assert!(nowhere.ends_with("0  no worker takes from it"), "{nowhere}");
     assert_eq!(stdout(&labelfleet(url, &["queues", "pause", "exports"]).await), "queue exports is paused\n");
     let exports = row(&["queues", "list"], "exports").await;
     assert!(exports.contains(" ago by ") && exports.ends_with("by command line"), "{exports}");
@@ -34,7 +37,7 @@ async fn queues_workers_and_schedules_are_shown_and_told() {
 
     let north = row(&["workers"], "north").await;
     assert!(
-        north.contains("exports,labeling") && north.contains("ms ago") && north.contains("alive"),
+        north.contains("exports,labeling") && north.contains("s ago") && north.contains("alive"),
         "{north}"
     );
     let workers = stdout(&labelfleet(url, &["workers", "--json"]).await);
