@@ -12,7 +12,7 @@ use labelfleet::{
     },
 };
 
-use super::{Showing, json, time};
+use super::{OPERATOR, Showing, table::table, time};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -47,62 +47,51 @@ enum Command {
     Revoke { id: i64 },
 }
 
-pub async fn run(args: Args) -> anyhow::Result<()> {
-    let queue = queue::Client::new(args.showing.pool()?);
-    let as_json = args.showing.json;
-    let text = match args.command {
+pub async fn run(Args { showing, command }: Args) -> anyhow::Result<()> {
+    let queue = queue::Client::new(showing.pool()?);
+    match command {
         Command::Create { name, scopes, expires_in_days } => {
             let expires_at = expires_in_days.map(|days| Utc::now() + TimeDelta::days(days.into()));
             let fields = ApiKeyFields { name, scopes, expires_at };
-            let (key, row) = ops::api_keys::create(&queue, &fields, "command line").await?;
-            if as_json {
-                let mut created = serde_json::to_value(&row)?;
-                created["key"] = key.expose().into();
-                json(&created)?
-            } else {
-                format!("{}\n\nkey {} is shown this once: keep it now\n", key.expose(), row.id)
-            }
+            let (key, row) = ops::api_keys::create(&queue, &fields, OPERATOR).await?;
+            let mut created = serde_json::to_value(&row)?;
+            created["key"] = key.expose().into();
+            let words = || format!("{}\n\nkey {} is shown this once: keep it now\n", key.expose(), row.id);
+            showing.answer(&created, words)
         }
         Command::List { limit, offset } => {
             let mut db = queue.pool().acquire().await?;
             let keys = api_keys::list(&mut db, Page { limit, offset }).await?.rows;
-            if as_json { json(&keys)? } else { table(&keys, Utc::now()) }
+            showing.answer(&keys, || overview(&keys, Utc::now()))
         }
         Command::Revoke { id } => {
             ops::api_keys::revoke(&queue, ApiKeyId(id)).await?;
-            if as_json {
-                json(&serde_json::json!({ "success": true }))?
-            } else {
-                format!("key {id} is revoked\n")
-            }
+            showing.done(|| format!("key {id} is revoked\n"))
         }
-    };
-    Ok(super::print(&text)?)
+    }
 }
 
-fn table(keys: &[ApiKeyRow], now: DateTime<Utc>) -> String {
-    let row = |cells: [&str; 7]| {
-        let [id, prefix, scopes, state, used, by, name] = cells;
-        format!("{id:>6}  {prefix:<12}  {scopes:<16}  {state:<28}  {used:<20}  {by:<24}  {name}\n")
-    };
-    let mut text = row(["ID", "KEY", "SCOPES", "STATE", "LAST USED", "MADE BY", "NAME"]);
-    for key in keys {
-        let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.as_str()).collect();
-        let state = match (key.revoked_at, key.expires_at) {
-            (Some(at), _) => format!("revoked {}", time(at)),
-            (None, Some(at)) if at <= now => format!("expired {}", time(at)),
-            (None, Some(at)) => format!("until {}", time(at)),
-            (None, None) => "valid".to_owned(),
-        };
-        text += &row([
-            &key.id.to_string(),
-            &format!("{}…", key.prefix),
-            &scopes.join(","),
-            &state,
-            &key.last_used_at.map_or_else(|| "never".to_owned(), time),
-            &key.created_by,
-            &key.name,
-        ]);
-    }
-    text
+fn overview(keys: &[ApiKeyRow], now: DateTime<Utc>) -> String {
+    let rows: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+            let state = match (key.revoked_at, key.expires_at) {
+                (Some(at), _) => format!("revoked {}", time(at)),
+                (None, Some(at)) if at <= now => format!("expired {}", time(at)),
+                (None, Some(at)) => format!("until {}", time(at)),
+                (None, None) => "valid".to_owned(),
+            };
+            [
+                key.id.to_string(),
+                format!("{}…", key.prefix),
+                scopes.join(","),
+                state,
+                key.last_used_at.map_or_else(|| "never".to_owned(), time),
+                key.created_by.clone(),
+                key.name.clone(),
+            ]
+        })
+        .collect();
+    table([">ID", "KEY", "SCOPES", "STATE", "LAST USED", "MADE BY", "NAME"], &rows)
 }

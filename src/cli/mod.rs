@@ -47,7 +47,7 @@ enum Command {
     Services(up::ServicesArgs),
     /// Bring the database's schema up to date.
     Migrate(migrate::Args),
-    /// Look at background jobs, retry, cancel or delete them.
+    /// Look at background jobs, watch, retry, cancel or delete them.
     Jobs(jobs::Args),
     /// How much each queue holds and how fast it goes; pause and resume.
     Queues(queues::Args),
@@ -70,7 +70,7 @@ pub async fn run() -> ExitCode {
         Command::Demo(args) => up::demo(&args, std::env::vars().collect()).await.map(success),
         Command::Services(args) => up::services(&args).await,
         Command::Migrate(args) => migrate::run(args).await.map(success),
-        Command::Jobs(args) => jobs::run(args).await.map(success),
+        Command::Jobs(args) => jobs::run(args).await,
         Command::Queues(args) => queues::run(args).await.map(success),
         Command::Workers(args) => workers::run(args).await.map(success),
         Command::Schedules(args) => schedules::run(args).await.map(success),
@@ -124,11 +124,21 @@ impl Showing {
         let url = self.database_url.as_ref().context("DATABASE_URL is not set")?;
         pool(url.expose(), 1).context("DATABASE_URL")
     }
+
+    /// Prints what was asked for: as JSON, or in words.
+    fn answer(&self, value: &impl Serialize, words: impl FnOnce() -> String) -> anyhow::Result<()> {
+        let text = if self.json { serde_json::to_string_pretty(value)? + "\n" } else { words() };
+        Ok(print(&text)?)
+    }
+
+    /// Prints that something was done of which nothing is left to show.
+    fn done(&self, words: impl FnOnce() -> String) -> anyhow::Result<()> {
+        self.answer(&serde_json::json!({ "success": true }), words)
+    }
 }
 
-fn json(value: &impl Serialize) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
-}
+/// Whoever uses the command line, on record.
+const OPERATOR: &str = "command line";
 
 fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
@@ -136,8 +146,14 @@ fn time(at: DateTime<Utc>) -> String {
 
 /// Prints to stdout; a reader that has seen enough (`| head`) is no error.
 fn print(text: &str) -> io::Result<()> {
+    say(text).map(drop)
+}
+
+/// Prints to stdout. False: nobody reads it any more.
+fn say(text: &str) -> io::Result<bool> {
     match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
     }
 }

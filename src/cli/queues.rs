@@ -1,15 +1,18 @@
 //! `labelfleet queues`: how much each queue holds and how fast it goes, pause and resume.
 
+use anyhow::Context;
+use chrono::Utc;
 use clap::Subcommand;
 use labelfleet::queue::{
     admin::queues::{self, Queue},
     queues as control,
 };
 
+use sqlx::PgPool;
+
 use super::{
-    Showing, json,
-    table::{length, table},
-    time,
+    OPERATOR, Showing,
+    table::{ago, length, table},
 };
 
 #[derive(Debug, clap::Args)]
@@ -30,44 +33,43 @@ enum Command {
     Resume { name: String },
 }
 
-pub async fn run(args: Args) -> anyhow::Result<()> {
-    let pool = args.showing.pool()?;
-    let known = async |name: &str| {
-        let queue = queues::get(&pool, name).await?;
-        queue.ok_or_else(|| {
-            anyhow::anyhow!("there is no queue {name:?}: no worker takes from it and it holds no job")
-        })
-    };
-    let (text, changed) = match args.command {
+pub async fn run(Args { showing, command }: Args) -> anyhow::Result<()> {
+    let pool = showing.pool()?;
+    let (name, done) = match command {
         Command::List => {
             let all = queues::list(&pool).await?;
-            (if args.showing.json { json(&all)? } else { overview(&all) }, None)
+            return showing.answer(&all, || overview(&all));
         }
         Command::Pause { name } => {
-            known(&name).await?;
-            control::pause(&pool, &name, "command line").await?;
-            (format!("queue {name} is paused\n"), Some(name))
+            known(&pool, &name).await?;
+            control::pause(&pool, &name, OPERATOR).await?;
+            (name, "is paused")
         }
         Command::Resume { name } => {
-            known(&name).await?;
+            known(&pool, &name).await?;
             control::resume(&pool, &name).await?;
-            (format!("queue {name} is not paused\n"), Some(name))
+            (name, "is not paused")
         }
     };
-    let text = match changed.filter(|_| args.showing.json) {
-        Some(name) => json(&known(&name).await?)?,
-        None => text,
-    };
-    Ok(super::print(&text)?)
+    let queue = known(&pool, &name).await?;
+    showing.answer(&queue, || format!("queue {name} {done}\n"))
+}
+
+async fn known(pool: &PgPool, name: &str) -> anyhow::Result<Queue> {
+    let queue = queues::get(pool, name).await?;
+    queue.with_context(|| format!("there is no queue {name:?}: no worker takes from it and it holds no job"))
 }
 
 fn overview(all: &[Queue]) -> String {
+    let now = Utc::now();
+    let span = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), length);
     let rows: Vec<_> = all
         .iter()
         .map(|queue| {
             let state = match (queue.paused_at, &queue.paused_by) {
-                (Some(at), Some(by)) => format!("paused {} by {by}", time(at)),
-                (Some(at), None) => format!("paused {}", time(at)),
+                (Some(at), Some(by)) => format!("paused {} by {by}", ago(at, now)),
+                (Some(at), None) => format!("paused {}", ago(at, now)),
+                (None, _) if queue.workers == 0 => "no worker takes from it".to_owned(),
                 (None, _) => "runs".to_owned(),
             };
             [
@@ -77,10 +79,11 @@ fn overview(all: &[Queue]) -> String {
                 queue.depth.scheduled.to_string(),
                 queue.depth.retryable.to_string(),
                 queue.depth.discarded.to_string(),
-                length(queue.oldest_due_seconds),
-                format!("{:.1}", queue.completed_per_second),
-                length(queue.mean_run_seconds),
-                length(queue.mean_wait_seconds),
+                span(queue.oldest_due_seconds),
+                format!("{:.2}", queue.completed_per_second),
+                span(queue.mean_run_seconds),
+                span(queue.mean_wait_seconds),
+                queue.workers.to_string(),
                 state,
             ]
         })
@@ -96,6 +99,7 @@ fn overview(all: &[Queue]) -> String {
         ">DONE/S",
         ">RUN",
         ">WAIT",
+        ">WORKERS",
         "STATE",
     ];
     table(head, &rows)

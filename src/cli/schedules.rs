@@ -1,12 +1,13 @@
 //! `labelfleet schedules`: what starts by the clock; run one now, pause, resume.
 
+use anyhow::Context;
+use chrono::Utc;
 use clap::Subcommand;
 use labelfleet::queue::admin::schedules::{self, Order, ScheduleView};
 
 use super::{
-    Showing, json,
-    table::{moment, table},
-    time,
+    Showing,
+    table::{ago, moment, table},
 };
 
 #[derive(Debug, clap::Args)]
@@ -29,30 +30,30 @@ enum Command {
     Resume { name: String },
 }
 
-pub async fn run(args: Args) -> anyhow::Result<()> {
-    let pool = args.showing.pool()?;
-    let (name, order, done) = match args.command {
+pub async fn run(Args { showing, command }: Args) -> anyhow::Result<()> {
+    let pool = showing.pool()?;
+    let (name, order, done) = match command {
         Command::List => {
             let all = schedules::list(&pool).await?;
-            return Ok(super::print(&if args.showing.json { json(&all)? } else { overview(&all) })?);
+            return showing.answer(&all, || overview(&all));
         }
         Command::Run { name } => (name, Order::Run, "fires within a second if a worker runs"),
         Command::Pause { name } => (name, Order::Pause, "is paused"),
         Command::Resume { name } => (name, Order::Resume, "is not paused"),
     };
     let schedule = schedules::tell(&pool, &name, order).await?;
-    let schedule = schedule.ok_or_else(|| anyhow::anyhow!("there is no schedule {name:?}"))?;
-    let text = if args.showing.json { json(&schedule)? } else { format!("schedule {name} {done}\n") };
-    Ok(super::print(&text)?)
+    let schedule = schedule.with_context(|| format!("there is no schedule {name:?}"))?;
+    showing.answer(&schedule, || format!("schedule {name} {done}\n"))
 }
 
 fn overview(all: &[ScheduleView]) -> String {
+    let now = Utc::now();
     let rows: Vec<_> = all
         .iter()
         .map(|schedule| {
             let state = match (schedule.paused_at, schedule.run_requested_at) {
-                (Some(at), _) => format!("paused {}", time(at)),
-                (None, Some(at)) => format!("asked to run {}", time(at)),
+                (Some(at), _) => format!("paused {}", ago(at, now)),
+                (None, Some(at)) => format!("asked to run {}", ago(at, now)),
                 (None, None) => "runs".to_owned(),
             };
             [
@@ -61,8 +62,8 @@ fn overview(all: &[ScheduleView]) -> String {
                 schedule.cron.clone(),
                 schedule.time_zone.clone(),
                 schedule.catch_up.clone(),
-                moment(schedule.last_at),
-                moment(schedule.next_at),
+                moment(schedule.last_at, now),
+                moment(schedule.next_at, now),
                 state,
             ]
         })

@@ -1,8 +1,12 @@
 //! `labelfleet workers`: who runs jobs now.
 
+use chrono::Utc;
 use labelfleet::queue::admin::workers::{self, WorkerView};
 
-use super::{Showing, json, table::table, time};
+use super::{
+    Showing,
+    table::{ago, table},
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -12,10 +16,11 @@ pub struct Args {
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let all = workers::list(&args.showing.pool()?).await?;
-    Ok(super::print(&if args.showing.json { json(&all)? } else { overview(&all) })?)
+    args.showing.answer(&all, || overview(&all))
 }
 
 fn overview(all: &[WorkerView]) -> String {
+    let now = Utc::now();
     let rows: Vec<_> = all
         .iter()
         .map(|worker| {
@@ -23,12 +28,12 @@ fn overview(all: &[WorkerView]) -> String {
                 worker.name.clone(),
                 worker.queues.join(","),
                 worker.running_jobs.to_string(),
-                time(worker.started_at),
-                time(worker.heartbeat_at),
+                ago(worker.started_at, now),
+                ago(worker.heartbeat_at, now),
                 if worker.is_alive {
                     "alive".to_owned()
                 } else {
-                    format!("lost {}", time(worker.lease_until))
+                    format!("lost {}", ago(worker.lease_until, now))
                 },
                 worker.id.to_string(),
             ]

@@ -40,6 +40,14 @@ impl ApiError {
         Self { status, message: message.into(), details: Vec::new(), retry_after_secs: None }
     }
 
+    /// 503 that says when to come back.
+    pub fn unavailable(message: impl Into<String>, retry_after_secs: u64) -> Self {
+        Self {
+            retry_after_secs: Some(retry_after_secs),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        }
+    }
+
     pub fn too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this endpoint takes")
     }
@@ -113,7 +121,7 @@ fn is_away(error: &sqlx::Error) -> bool {
 }
 
 /// An error with all its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
@@ -133,5 +141,7 @@ documented! {
     Unauthorized = 401 "Not who they say",
     NotFound = 404 "No such thing",
     Conflict = 409 "Another thing stands in the way",
+    TooManyStreams = 503 "As many are served already as one process serves, or the database can't be reached; \
+                          `Retry-After` may say when to come back",
     TooMany = 429 "Too many attempts; `Retry-After` says when to come back",
 }

@@ -39,6 +39,8 @@ mod events;
 mod extract;
 mod gold_tasks;
 mod images;
+mod job_filter;
+mod job_stream;
 mod jobs;
 mod keys;
 mod labeling_configs;
@@ -85,6 +87,7 @@ pub struct AppState {
     pub queue: queue::Client,
     pub s3: S3,
     pub secrets: Secrets,
+    streams: job_stream::Streams,
 }
 
 impl AppState {
@@ -95,6 +98,7 @@ impl AppState {
             s3: S3::new(&config.s3),
             secrets: Secrets::new(config.secret_key.expose()),
             config: Arc::new(config),
+            streams: job_stream::Streams::default(),
         }
     }
 
@@ -146,6 +150,7 @@ fn closed_routes() -> OpenApiRouter<AppState> {
         .merge(monitoring::routes())
         .merge(quality::routes())
         .merge(jobs::routes())
+        .merge(job_stream::routes())
         .merge(queues::routes())
         .merge(workers::routes())
         .merge(schedules::routes())
@@ -208,8 +213,11 @@ pub async fn serve(
     });
     let draining = Arc::new(Notify::new());
     let begun = Arc::clone(&draining);
+    let streams = state.streams.stopping.clone();
     let server = axum::serve(listener, router(state)).with_graceful_shutdown(async move {
         shutdown.await;
+        // They end only so.
+        streams.cancel();
         begun.notify_one();
     });
     let deadline = async {

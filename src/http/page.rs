@@ -40,14 +40,8 @@ impl<F: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Listing<F> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
         let query = parts.uri.query().unwrap_or_default().as_bytes();
-        match (parse::urlencoded(query), page(query)) {
-            (Ok(filter), Ok(page)) => Ok(Self { filter, page }),
-            (Err(Error::Invalid(mut issues)), Err(Error::Invalid(more))) => {
-                issues.extend(more);
-                Err(Error::Invalid(issues).into())
-            }
-            (Err(error), _) | (_, Err(error)) => Err(error.into()),
-        }
+        let (filter, page) = both(parse::urlencoded(query), page(query))?;
+        Ok(Self { filter, page })
     }
 }
 
@@ -121,7 +115,7 @@ pub struct KeysetParams {
     before: Option<i64>,
 }
 
-/// The query of a list whose pages go by id: all that is bad is told at once.
+/// The query of a list whose pages go by id: all that is bad is told at once. The filter gets what is not of the page.
 #[derive(Debug)]
 pub struct Keyset<F> {
     pub filter: F,
@@ -133,15 +127,22 @@ impl<F: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Keyset<F> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
-        let query = parts.uri.query().unwrap_or_default().as_bytes();
-        match (parse::urlencoded(query), keyset(query)) {
-            (Ok(filter), Ok((before, limit))) => Ok(Self { filter, before, limit }),
-            (Err(Error::Invalid(mut issues)), Err(Error::Invalid(more))) => {
-                issues.extend(more);
-                Err(Error::Invalid(issues).into())
-            }
-            (Err(error), _) | (_, Err(error)) => Err(error.into()),
+        let query = parts.uri.query().unwrap_or_default();
+        let rest = parse::without(query, &["limit", "before"]);
+        let (filter, (before, limit)) = both(parse::urlencoded(rest.as_bytes()), keyset(query.as_bytes()))?;
+        Ok(Self { filter, before, limit })
+    }
+}
+
+/// Both, or what is wrong with either.
+pub fn both<A, B>(one: ops::Result<A>, other: ops::Result<B>) -> ops::Result<(A, B)> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(Error::Invalid(mut issues)), Err(Error::Invalid(more))) => {
+            issues.extend(more);
+            Err(Error::Invalid(issues))
         }
+        (Err(error), _) | (_, Err(error)) => Err(error),
     }
 }
 

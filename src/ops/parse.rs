@@ -125,6 +125,13 @@ pub fn urlencoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     }
 }
 
+/// A query string without these parameters.
+pub fn without(query: &str, names: &[&str]) -> String {
+    let pairs =
+        url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| !names.contains(&name.as_ref()));
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+}
+
 fn malformed(error: &serde_json::Error) -> Error {
     Error::Refused(format!("the body is not well-formed JSON: {error}"))
 }

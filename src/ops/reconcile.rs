@@ -99,7 +99,7 @@ pub async fn run(queue: &queue::Client, patience: Duration) -> Result<Report> {
     let mut tx = queue.begin().await?;
     let id = tx.enqueue(&Reconcile {}).await?.id;
     tx.commit().await?;
-    let job = admin::wait_for(queue.pool(), id, patience).await.map_err(|error| match error {
+    let job = admin::wait_for(queue, id, patience).await.map_err(|error| match error {
         admin::AdminError::Database(error) => error.into(),
         other => Error::Internal(other.into()),
     })?;

@@ -5,14 +5,24 @@
 
 use std::collections::HashSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     client::{Due, Enqueued, NewJob, Tx},
     job::{JobArgs, JobId},
 };
 
 /// Jobs that belong together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[serde(transparent)]
+#[sqlx(transparent)]
 pub struct BatchId(pub i64);
+
+impl From<i64> for BatchId {
+    fn from(id: i64) -> Self {
+        Self(id)
+    }
+}
 
 #[derive(Debug, Clone)]
 pub struct Batch {

@@ -177,7 +177,7 @@ pub(super) fn open<'a>(
 
 impl Client {
     /// The job as operators see it: with its arguments decrypted, if this process has the key.
-    pub fn show(&self, mut job: Job) -> Job {
+    pub(super) fn show(&self, mut job: Job) -> Job {
         job.args = shown(self.cipher(), &job.kind, job.args);
         job
     }

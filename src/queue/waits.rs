@@ -48,19 +48,29 @@ pub(super) async fn settle(client: &Client, ended: Option<&[i64]>) -> sqlx::Resu
     Ok(due)
 }
 
-/// Cancels who waits for what can't come any more: a job that was removed, a failure in a batch that is complete.
+/// Cancels who waits for what can't come any more, and records why: a job that was removed, a failure in a batch that is
+/// complete.
 pub(super) async fn give_up(pool: &PgPool) -> sqlx::Result<u64> {
     let given_up = sqlx::query!(
         "WITH hopeless AS (
-             SELECT DISTINCT job_id FROM job_waits
+             SELECT DISTINCT ON (job_id) job_id,
+                    CASE WHEN on_job IS NOT NULL THEN format('it waited for job %s, which was removed', on_job)
+                         ELSE format('it waited for a failure in batch %s, whose jobs have all completed', on_batch)
+                    END AS why
+             FROM job_waits
              WHERE (on_job IS NOT NULL AND NOT EXISTS (SELECT FROM jobs WHERE id = on_job))
                 OR (until = 'failed'
                     AND NOT EXISTS (SELECT FROM jobs WHERE batch_id = on_batch AND (finalized_at IS NULL OR dispatched_at IS NULL))
                     AND NOT EXISTS (SELECT FROM job_batch_others AS others JOIN jobs ON jobs.id = others.job_id
                                     WHERE others.batch_id = on_batch AND state <> 'completed'))
+             ORDER BY job_id, on_job
+         ), given_up AS (
+             UPDATE jobs SET state = 'cancelled', scheduled_at = now(), finalized_at = now()
+             FROM hopeless WHERE jobs.id = job_id AND state = 'scheduled' AND jobs.scheduled_at = '9999-12-31Z'
+             RETURNING jobs.id, attempt, why
          )
-         UPDATE jobs SET state = 'cancelled', scheduled_at = now(), finalized_at = now()
-         FROM hopeless WHERE jobs.id = job_id AND state = 'scheduled' AND jobs.scheduled_at = '9999-12-31Z'",
+         INSERT INTO job_attempts (job_id, attempt, outcome, error) SELECT id, attempt, 'cancelled', why FROM given_up
+         ON CONFLICT (job_id, attempt) DO UPDATE SET error = concat_ws(E'\n', job_attempts.error, excluded.error)",
     )
     .execute(pool)
     .await?;

@@ -101,6 +101,8 @@ async fn retry_batch(client: &Client, filter: &JobFilter, ids: &[JobId]) -> sqlx
                    FROM (SELECT id, kind, unique_key FROM jobs
                          WHERE id = ANY ($1) AND state = ANY ($2) AND state IN ('discarded', 'cancelled')
                          ORDER BY id FOR UPDATE) AS locked
+               ), waited AS (
+                   DELETE FROM job_waits USING asked WHERE job_id = asked.id
                )
                UPDATE jobs SET state = 'available', scheduled_at = now(), dispatched_at = now(), finalized_at = NULL,
                       cancel_requested_at = NULL, progress = NULL, max_attempts = greatest(max_attempts, attempt + 1)

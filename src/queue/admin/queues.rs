@@ -1,17 +1,18 @@
 //! The queues at a glance. Counted is what indexes hold alone: of jobs that went well, of which there may be millions,
 //! only the newest are looked at.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgPool;
 use utoipa::ToSchema;
 
-use crate::domain::time;
+use super::workers;
+use crate::{domain::time, queue::queues as control};
 
 /// How many jobs a queue holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Depth {
     pub scheduled: i64,
     pub available: i64,
@@ -26,6 +27,8 @@ pub struct Depth {
 pub struct Queue {
     pub name: String,
     pub depth: Depth,
+    /// Living workers that take from it.
+    pub workers: i64,
     /// For how long the first due job of the level that waits longest has been due; null: none is due.
     pub oldest_due_seconds: Option<f64>,
     /// Since when workers take nothing from it; null: they do.
@@ -42,23 +45,97 @@ pub struct Queue {
 
 /// By name: those that workers take from, that were paused, or that hold jobs.
 pub async fn list(pool: &PgPool) -> sqlx::Result<Vec<Queue>> {
+    let mut depths = depths(pool).await?;
+    let mut pace_of = HashMap::new();
+    for pace in paces(pool).await? {
+        depths.entry(pace.queue.clone()).or_default();
+        pace_of.insert(pace.queue.clone(), pace);
+    }
+    let mut oldest: HashMap<_, _> =
+        oldest_due(pool).await?.into_iter().map(|due| (due.queue, due.seconds)).collect();
+    let mut paused: HashMap<_, _> =
+        control::paused(pool).await?.into_iter().map(|paused| (paused.queue.clone(), paused)).collect();
+    let mut workers = workers::by_queue(pool).await?;
+    let queues = depths.into_iter().map(|(name, depth)| {
+        let (pace, paused) = (pace_of.remove(&name), paused.remove(&name));
+        Queue {
+            depth,
+            workers: workers.remove(&name).unwrap_or_default(),
+            oldest_due_seconds: oldest.remove(&name).flatten(),
+            paused_at: paused.as_ref().map(|paused| paused.paused_at),
+            paused_by: paused.and_then(|paused| paused.paused_by),
+            completed_per_second: pace.as_ref().map_or(0.0, |pace| pace.per_second),
+            mean_run_seconds: pace.as_ref().and_then(|pace| pace.run),
+            mean_wait_seconds: pace.and_then(|pace| pace.wait),
+            name,
+        }
+    });
+    Ok(queues.collect())
+}
+
+/// Of each queue that workers take from, that was paused once, or that holds jobs which have not gone well.
+pub(in crate::queue) async fn depths(pool: &PgPool) -> sqlx::Result<BTreeMap<String, Depth>> {
     let rows = sqlx::query!(
         r#"WITH counted AS (
                -- Each part has an index that holds just these rows.
                SELECT queue, state, count(*) FROM jobs
-               WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key IS NULL AND state = 'available' GROUP BY queue, state
+               WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key IS NULL AND state = 'available'
+               GROUP BY queue, state
                UNION ALL
                SELECT queue, state, count(*) FROM jobs
-               WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key IS NOT NULL AND state = 'available' GROUP BY queue, state
+               WHERE dispatched_at IS NOT NULL AND finalized_at IS NULL AND concurrency_key IS NOT NULL AND state = 'available'
+               GROUP BY queue, state
                UNION ALL
                SELECT queue, state, count(*) FROM jobs
                WHERE id IN (SELECT unnest(ids) FROM job_claims) AND state = 'running' GROUP BY queue, state
                UNION ALL
-               SELECT queue, state, count(*) FROM jobs WHERE dispatched_at IS NULL AND finalized_at IS NULL GROUP BY queue, state
+               SELECT queue, state, count(*) FROM jobs
+               WHERE dispatched_at IS NULL AND finalized_at IS NULL GROUP BY queue, state
                UNION ALL
                SELECT queue, state, count(*) FROM jobs
                WHERE dispatched_at IS NULL AND finalized_at IS NOT NULL AND state = 'discarded' GROUP BY queue, state
-           ), newest AS (
+           ), names AS (
+               SELECT unnest(queues) AS queue FROM workers
+               UNION SELECT name FROM queues
+               UNION SELECT queue FROM counted
+           )
+           SELECT queue AS "queue!",
+                  coalesce(sum(count) FILTER (WHERE state = 'scheduled'), 0)::bigint AS "scheduled!",
+                  coalesce(sum(count) FILTER (WHERE state = 'available'), 0)::bigint AS "available!",
+                  coalesce(sum(count) FILTER (WHERE state = 'running'), 0)::bigint AS "running!",
+                  coalesce(sum(count) FILTER (WHERE state = 'retryable'), 0)::bigint AS "retryable!",
+                  coalesce(sum(count) FILTER (WHERE state = 'discarded'), 0)::bigint AS "discarded!"
+           FROM names LEFT JOIN counted USING (queue) GROUP BY queue"#
+    )
+    .fetch_all(pool)
+    .await?;
+    let depths = rows.into_iter().map(|row| {
+        let depth = Depth {
+            scheduled: row.scheduled,
+            available: row.available,
+            running: row.running,
+            retryable: row.retryable,
+            discarded: row.discarded,
+        };
+        (row.queue, depth)
+    });
+    Ok(depths.collect())
+}
+
+/// How fast a queue goes.
+struct Pace {
+    queue: String,
+    per_second: f64,
+    /// Means, in seconds.
+    run: Option<f64>,
+    wait: Option<f64>,
+}
+
+/// Of those that completed jobs in the last minute; of many jobs the last 20,000.
+async fn paces(pool: &PgPool) -> sqlx::Result<Vec<Pace>> {
+    sqlx::query_as!(
+        Pace,
+        r#"WITH newest AS (
                SELECT queue, finalized_at, attempted_at, scheduled_at FROM jobs
                WHERE dispatched_at IS NOT NULL AND finalized_at > now() - interval '1 minute'
                ORDER BY finalized_at DESC LIMIT 20000
@@ -66,53 +143,14 @@ pub async fn list(pool: &PgPool) -> sqlx::Result<Vec<Queue>> {
                SELECT CASE WHEN count(*) < 20000 THEN 60
                            ELSE greatest(extract(epoch FROM now() - min(finalized_at)), 0.001) END AS seconds
                FROM newest
-           ), pace AS (
-               SELECT queue, count(*) AS completed, avg(extract(epoch FROM finalized_at - attempted_at)) AS run,
-                      avg(greatest(extract(epoch FROM attempted_at - scheduled_at), 0)) AS wait
-               FROM newest GROUP BY queue
-           ), names AS (
-               SELECT unnest(queues) AS queue FROM workers
-               UNION SELECT name FROM queues
-               UNION SELECT queue FROM counted
-               UNION SELECT queue FROM pace
            )
-           SELECT queue AS "queue!", paused_at AS "paused_at?", paused_by AS "paused_by?",
-                  coalesce((SELECT sum(count)::bigint FROM counted c WHERE c.queue = names.queue AND state = 'scheduled'), 0)
-                      AS "scheduled!",
-                  coalesce((SELECT sum(count)::bigint FROM counted c WHERE c.queue = names.queue AND state = 'available'), 0)
-                      AS "available!",
-                  coalesce((SELECT sum(count)::bigint FROM counted c WHERE c.queue = names.queue AND state = 'running'), 0)
-                      AS "running!",
-                  coalesce((SELECT sum(count)::bigint FROM counted c WHERE c.queue = names.queue AND state = 'retryable'), 0)
-                      AS "retryable!",
-                  coalesce((SELECT sum(count)::bigint FROM counted c WHERE c.queue = names.queue AND state = 'discarded'), 0)
-                      AS "discarded!",
-                  coalesce(pace.completed / span.seconds, 0)::float8 AS "completed_per_second!",
-                  pace.run::float8 AS "mean_run_seconds?", pace.wait::float8 AS "mean_wait_seconds?"
-           FROM names CROSS JOIN span LEFT JOIN pace USING (queue) LEFT JOIN queues ON queues.name = queue
-           ORDER BY queue"#
+           SELECT queue, (count(*) / max(span.seconds))::float8 AS "per_second!",
+                  avg(extract(epoch FROM finalized_at - attempted_at))::float8 AS run,
+                  avg(greatest(extract(epoch FROM attempted_at - scheduled_at), 0))::float8 AS wait
+           FROM newest CROSS JOIN span GROUP BY queue"#
     )
     .fetch_all(pool)
-    .await?;
-    let mut oldest: HashMap<String, f64> =
-        oldest_due(pool).await?.into_iter().filter_map(|due| Some((due.queue, due.seconds?))).collect();
-    let queues = rows.into_iter().map(|row| Queue {
-        oldest_due_seconds: oldest.remove(&row.queue),
-        name: row.queue,
-        depth: Depth {
-            scheduled: row.scheduled,
-            available: row.available,
-            running: row.running,
-            retryable: row.retryable,
-            discarded: row.discarded,
-        },
-        paused_at: row.paused_at,
-        paused_by: row.paused_by,
-        completed_per_second: row.completed_per_second,
-        mean_run_seconds: row.mean_run_seconds,
-        mean_wait_seconds: row.mean_wait_seconds,
-    });
-    Ok(queues.collect())
+    .await
 }
 
 /// For how long jobs of a queue have been due.

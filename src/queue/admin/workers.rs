@@ -1,5 +1,7 @@
 //! Who runs jobs now.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgPool;
@@ -39,4 +41,15 @@ pub async fn list(pool: &PgPool) -> sqlx::Result<Vec<WorkerView>> {
     )
     .fetch_all(pool)
     .await
+}
+
+/// How many living workers take from each queue.
+pub(super) async fn by_queue(pool: &PgPool) -> sqlx::Result<HashMap<String, i64>> {
+    let rows = sqlx::query!(
+        r#"SELECT queue AS "queue!", count(*) AS "count!" FROM workers CROSS JOIN unnest(queues) AS queue
+           WHERE lease_until > now() GROUP BY queue"#
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.queue, row.count)).collect())
 }

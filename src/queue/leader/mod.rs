@@ -26,6 +26,7 @@ use crate::lock::{Candidate, Key, Session};
 const TICK: Duration = Duration::from_millis(200);
 const RELAY_EVERY: Duration = Duration::from_millis(500);
 const RETENTION_EVERY: Duration = Duration::from_secs(10);
+const BATCHES_EVERY: Duration = Duration::from_secs(600);
 const WAITS_EVERY: Duration = Duration::from_secs(1);
 const DEPTH_EVERY: Duration = Duration::from_secs(10);
 
@@ -130,6 +131,9 @@ impl<S: Send + Sync + 'static> Leader<S> {
         if due.retention.is_over() {
             retention::remove(&self.pool).await?;
         }
+        if due.batches.is_over() {
+            retention::remove_batches(&self.pool).await?;
+        }
         if due.depth.is_over() {
             depth::measure(&self.pool).await?;
         }
@@ -143,6 +147,7 @@ struct Due {
     rescue: Every,
     waits: Every,
     retention: Every,
+    batches: Every,
     depth: Every,
 }
 
@@ -153,6 +158,7 @@ impl Due {
             rescue: Every { period, next: Instant::now() + grace },
             waits: Every::new(WAITS_EVERY),
             retention: Every::new(RETENTION_EVERY),
+            batches: Every::new(BATCHES_EVERY),
             depth: Every::new(DEPTH_EVERY),
         }
     }

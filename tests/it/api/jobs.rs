@@ -22,6 +22,8 @@ const FIELDS: &[&str] = &[
     "uniqueKey",
     "concurrencyKey",
     "concurrencyLimit",
+    "batchId",
+    "waitsFor",
     "attempt",
     "maxAttempts",
     "workerId",
@@ -220,7 +222,8 @@ async fn a_job_is_shown_with_every_run_its_progress_and_its_log() {
     let args = json!({ "assignment_id": 7 });
     let done = Row { state: "completed", error: Some(error), args: args.clone(), ..Row::default() };
     let done = done.insert(pool).await;
-    let said = "INSERT INTO job_logs (job_id, number, attempt, line) SELECT $1, n, 2, 'line ' || n FROM generate_series(1, 1200) AS n";
+    let said = "INSERT INTO job_logs (job_id, number, attempt, line)
+        SELECT $1, n, run, 'line ' || n FROM (VALUES (1, 250), (2, 950)) AS runs (run, count), generate_series(1, count) AS n";
     sqlx::query(said).bind(done).execute(pool).await.unwrap();
     let shown = api.get(&format!("/api/jobs/{done}")).await.expect(200);
     assert_eq!(fields(&shown), sorted(&[FIELDS, &["attempts", "log"]].concat()));
@@ -237,8 +240,9 @@ async fn a_job_is_shown_with_every_run_its_progress_and_its_log() {
     let log = shown["log"].as_array().unwrap();
     assert_eq!(
         (log.len(), &log[0]["line"], &log[999]["line"]),
-        (1000, &json!("line 201"), &json!("line 1200"))
+        (1000, &json!("line 201"), &json!("line 950"))
     );
+    assert_eq!((&log[49]["line"], &log[50]["line"]), (&json!("line 250"), &json!("line 1")), "run by run");
     assert_eq!(fields(&log[0]), ["at", "attempt", "line", "number"]);
 
     let running = Row { state: "running", ..Row::default() }.insert(pool).await;
@@ -390,7 +394,7 @@ async fn what_is_wrong_is_named_and_nothing_is_done() {
     let (pool, api) = (&database.pool, Api::start(&database).await);
     let dead = Row { state: "discarded", ..Row::default() }.insert(pool).await;
     let (long, too_long) = ("x".repeat(101), "x".repeat(201));
-    let queries: [(String, &[&str]); 12] = [
+    let queries: [(String, &[&str]); 13] = [
         ("limit=0&before=x".into(), &["limit", "before"]),
         ("limit=501".into(), &["limit"]),
         ("before=0".into(), &["before"]),
@@ -403,6 +407,7 @@ async fn what_is_wrong_is_named_and_nothing_is_done() {
         ("createdFrom=%2B12026-01-01T00:00:00Z".into(), &["createdFrom"]),
         ("createdFrom=2026-01-02T00:00:00Z&createdTo=2026-01-01T00:00:00Z".into(), &["createdTo"]),
         ("kind=a&kind=b".into(), &["kind"]),
+        ("batch=x&stat=running".into(), &["batch", "stat"]),
     ];
     for (query, expected) in queries {
         let (message, mut fields) = api.get(&format!("/api/jobs?{query}")).await.expect_error(400);

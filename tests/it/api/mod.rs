@@ -8,6 +8,8 @@ mod bad_input;
 mod doors;
 mod events;
 mod gold_tasks;
+mod job_stream;
+mod job_waits;
 mod jobs;
 mod keys;
 mod labeling;

@@ -37,7 +37,8 @@ async fn a_queue_says_what_it_holds_and_how_fast_it_goes() {
         ) AS new (queue, state, level, due, begun, ended, key)";
     execute(&database, insert).await;
     execute(&database, CLAIMS).await;
-    let worker = "INSERT INTO workers (id, name, queues, lease_until) VALUES (gen_random_uuid(), 'w', '{idle}', now())";
+    let worker = "INSERT INTO workers (id, name, queues, lease_until) VALUES
+        (gen_random_uuid(), 'w', '{idle,a}', now() + interval '1 h'), (gen_random_uuid(), 'lost', '{idle}', now())";
     execute(&database, worker).await;
     let list = api.get("/api/queues").await.expect(200);
     let [a, b, idle] = list["data"].as_array().unwrap().as_slice() else { panic!("{list}") };
@@ -50,6 +51,7 @@ async fn a_queue_says_what_it_holds_and_how_fast_it_goes() {
         "oldestDueSeconds",
         "pausedAt",
         "pausedBy",
+        "workers",
     ];
     assert_eq!(fields(a), names);
     assert_eq!(
@@ -65,6 +67,7 @@ async fn a_queue_says_what_it_holds_and_how_fast_it_goes() {
     assert_eq!((&b["completedPerSecond"], &b["meanRunSeconds"]), (&json!(0.0), &Value::Null));
     assert_eq!((&idle["name"], &idle["oldestDueSeconds"]), (&json!("idle"), &Value::Null));
     assert_eq!(idle["depth"]["available"], 0);
+    assert_eq!((&a["workers"], &b["workers"], &idle["workers"]), (&json!(1), &json!(0), &json!(1)));
 }
 
 #[tokio::test]

@@ -85,6 +85,8 @@ async fn schemathesis_finds_nothing_that_the_document_does_not_tell() {
         .args(["--seed", "1", "--max-examples", "4", "--request-timeout", "60"])
         .args(["--phases", "examples,coverage,fuzzing", "--workers", "2", "--continue-on-failure"])
         .args(["--checks", CHECKS])
+        // Its answer has no end to wait for: `api::job_stream` reads it as it comes.
+        .args(["--exclude-path", "/api/jobs/stream"])
         .args(["--no-shrink", "--no-color", "--warnings", "off"]);
     let output = tokio::time::timeout(DEADLINE, command.output()).await.expect("it ends").unwrap();
     let report = String::from_utf8_lossy(&output.stdout);

@@ -33,9 +33,9 @@ async fn a_discarded_job_is_run_again_on_request() {
 async fn a_waiting_job_is_cancelled_and_a_running_one_is_asked_to_stop() {
     let lab = Lab::new().await;
     let ids = lab.enqueue_all(&nothing(0..2)).await;
-    assert_eq!(admin::cancel(lab.pool(), ids[0]).await.unwrap().state, JobState::Cancelled);
+    assert_eq!(admin::cancel(&lab.queue, ids[0], "an operator").await.unwrap().state, JobState::Cancelled);
     assert_eq!(
-        admin::cancel(lab.pool(), ids[0]).await.unwrap().state,
+        admin::cancel(&lab.queue, ids[0], "an operator").await.unwrap().state,
         JobState::Cancelled,
         "twice is success"
     );
@@ -47,12 +47,15 @@ async fn a_waiting_job_is_cancelled_and_a_running_one_is_asked_to_stop() {
     .execute(lab.pool())
     .await
     .unwrap();
-    let asked = admin::cancel(lab.pool(), ids[1]).await.unwrap();
+    let asked = admin::cancel(&lab.queue, ids[1], "an operator").await.unwrap();
     assert_eq!(asked.state, JobState::Running);
     assert!(asked.cancel_requested_at.is_some());
-    let again = admin::cancel(lab.pool(), ids[1]).await.unwrap();
+    let again = admin::cancel(&lab.queue, ids[1], "an operator").await.unwrap();
     assert_eq!(again.cancel_requested_at, asked.cancel_requested_at, "twice is success");
-    assert!(matches!(admin::cancel(lab.pool(), JobId(-1)).await, Err(AdminError::NotFound(_))));
+    assert!(matches!(
+        admin::cancel(&lab.queue, JobId(-1), "an operator").await,
+        Err(AdminError::NotFound(_))
+    ));
 }
 
 #[tokio::test]
@@ -62,7 +65,7 @@ async fn a_job_whose_key_another_holds_is_not_retried() {
     let mut tx = lab.queue.begin().await.unwrap();
     let first = tx.enqueue(&single).await.unwrap().id;
     tx.commit().await.unwrap();
-    admin::cancel(lab.pool(), first).await.unwrap();
+    admin::cancel(&lab.queue, first, "an operator").await.unwrap();
     let mut tx = lab.queue.begin().await.unwrap();
     assert!(tx.enqueue(&single).await.unwrap().is_new);
     tx.commit().await.unwrap();
@@ -74,19 +77,15 @@ async fn jobs_are_listed_newest_first_page_by_page() {
     let lab = Lab::new().await;
     let mut ids = lab.enqueue_all(&nothing(0..5)).await;
     ids.sort_unstable();
-    admin::cancel(lab.pool(), ids[0]).await.unwrap();
+    admin::cancel(&lab.queue, ids[0], "an operator").await.unwrap();
     let waiting = JobFilter { states: vec![JobState::Available], ..JobFilter::default() };
-    let first = admin::list(lab.pool(), &waiting, None, 3).await.unwrap();
+    let first = admin::list(&lab.queue, &waiting, None, 3).await.unwrap();
     assert_eq!(first.next_before, Some(ids[2]));
     let first = first.data;
     assert_eq!(first.iter().map(|job| job.id).collect::<Vec<_>>(), [ids[4], ids[3], ids[2]]);
-    let second = admin::list(lab.pool(), &waiting, Some(ids[2]), 3).await.unwrap();
+    let second = admin::list(&lab.queue, &waiting, Some(ids[2]), 3).await.unwrap();
     assert_eq!(second.next_before, None);
     let second = second.data;
     assert_eq!(second.iter().map(|job| job.id).collect::<Vec<_>>(), [ids[1]]);
-    let counts = admin::counts(lab.pool()).await.unwrap();
-    assert_eq!(
-        counts.iter().map(|count| (count.state, count.count)).collect::<Vec<_>>(),
-        [(JobState::Available, 4), (JobState::Cancelled, 1)]
-    );
+    assert_eq!((lab.count(JobState::Available).await, lab.count(JobState::Cancelled).await), (4, 1));
 }

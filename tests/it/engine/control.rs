@@ -203,7 +203,7 @@ async fn a_running_job_is_stopped_and_may_be_retried() {
         lab.scalar("SELECT count(*) FROM jobs WHERE progress = 0.4::real AND state = 'running'").await,
         1
     );
-    let asked = admin::cancel(lab.pool(), id).await.unwrap();
+    let asked = admin::cancel(&lab.queue, id, "an operator").await.unwrap();
     assert!(matches!(asked.state, JobState::Running | JobState::Cancelled));
     let job = lab.ended(id).await;
     assert_eq!((job.state, job.attempt), (JobState::Cancelled, 1));
@@ -215,7 +215,7 @@ async fn a_running_job_is_stopped_and_may_be_retried() {
     admin::retry(&lab.queue, id).await.unwrap();
     has_said(&lab, id, 3).await;
     assert_eq!(lab.job(id).await.state, JobState::Running, "the old wish holds on");
-    admin::cancel(lab.pool(), id).await.unwrap();
+    admin::cancel(&lab.queue, id, "an operator").await.unwrap();
     assert_eq!(lab.ended(id).await.state, JobState::Cancelled);
     assert_eq!(lab.outcomes(id).await, ["cancelled"; 2]);
     worker.drain().await;
@@ -229,7 +229,7 @@ async fn a_job_that_succeeds_all_the_same_is_completed_and_a_deaf_one_is_dropped
     let ignores = talk(&lab, Talk::Ignore).await;
     for id in [succeeds, ignores] {
         has_said(&lab, id, 1).await;
-        admin::cancel(lab.pool(), id).await.unwrap();
+        admin::cancel(&lab.queue, id, "an operator").await.unwrap();
     }
     assert_eq!(lab.ended(succeeds).await.state, JobState::Completed);
     let dropped = lab.ended(ignores).await;
@@ -251,7 +251,7 @@ async fn a_lost_workers_job_that_was_to_stop_does_not_run_again() {
     .execute(lab.pool())
     .await
     .unwrap();
-    assert_eq!(admin::cancel(lab.pool(), id).await.unwrap().state, JobState::Running);
+    assert_eq!(admin::cancel(&lab.queue, id, "an operator").await.unwrap().state, JobState::Running);
     let lease = Duration::from_secs(2);
     let (worker, probes) = lab.worker_with(WorkerOptions { lease, ..lab.options() }).await;
     assert_eq!(lab.ended(id).await.state, JobState::Cancelled);

@@ -81,7 +81,7 @@ async fn a_scheduled_job_waits_for_its_time() {
     tx.commit().await.unwrap();
     assert_eq!(lab.job(soon.id).await.state, JobState::Scheduled);
     let job = lab.ended(soon.id).await;
-    assert!(job.attempted_at.unwrap() >= job.scheduled_at);
+    assert!(job.attempted_at >= job.scheduled_at);
     assert_eq!(lab.job(later.id).await.state, JobState::Scheduled);
     assert_eq!(probes.runs_of(1), 0);
     worker.drain().await;

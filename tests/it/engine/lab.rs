@@ -79,12 +79,17 @@ impl Lab {
         new.into_iter().map(|job| job.id).collect()
     }
 
+    /// Lets a job that goes by [`Act::Steps`] go one more.
+    pub async fn step(&self, key: i64) {
+        sqlx::query("INSERT INTO effects VALUES ($1, 1)").bind(key).execute(self.pool()).await.unwrap();
+    }
+
     pub async fn job(&self, id: JobId) -> Job {
-        admin::get(self.pool(), id).await.unwrap()
+        admin::get(&self.queue, id).await.unwrap()
     }
 
     pub async fn ended(&self, id: JobId) -> Job {
-        let job = admin::wait_for(self.pool(), id, Duration::from_secs(20)).await.unwrap();
+        let job = admin::wait_for(&self.queue, id, Duration::from_secs(20)).await.unwrap();
         assert!(job.state.is_final(), "not ended: {job:?}");
         job
     }

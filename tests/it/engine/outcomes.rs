@@ -90,7 +90,7 @@ async fn a_result_is_kept_as_far_as_postgres_can_hold_it() {
     let lab = Lab::new().await;
     let (worker, _) = lab.worker().await;
     let id = lab.enqueue(1, Act::Answer).await;
-    let job = admin::wait_for(lab.pool(), id, Duration::from_secs(10)).await.unwrap();
+    let job = admin::wait_for(&lab.queue, id, Duration::from_secs(10)).await.unwrap();
     assert_eq!(job.result, Some(json!({"found": 3, "name": "ab"})));
     worker.drain().await;
 }

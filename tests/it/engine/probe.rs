@@ -67,6 +67,10 @@ pub enum Act {
     Answer,
     /// Completes in its own transaction, with a result.
     FinishTelling,
+    /// Goes a step, and says so, whenever the table `effects` has one more row of its key.
+    Steps {
+        count: i32,
+    },
 }
 
 /// What a probe returns, if anything.
@@ -125,10 +129,27 @@ impl Run<Probes> for Probe {
                 tx.commit().await.or_retry()?;
                 return Ok(told);
             }
+            Act::Steps { count } => {
+                for step in 1..=count {
+                    while steps(&state, self.key).await? < i64::from(step) {
+                        sleep(Duration::from_millis(20)).await;
+                    }
+                    context.log(format!("step {step}"));
+                    context.progress(step as f32 / count as f32);
+                }
+            }
             Act::Answer => return Ok(Some(Told::Found { found: 3, name: "a\0b".into() })),
         }
         Ok(None)
     }
+}
+
+async fn steps(state: &Probes, key: i64) -> Result<i64, JobError> {
+    sqlx::query_scalar("SELECT count(*) FROM effects WHERE key = $1")
+        .bind(key)
+        .fetch_one(state.queue.pool())
+        .await
+        .or_retry()
 }
 
 async fn start(state: &Probes, context: &JobContext, key: i64, first_sleeps: u64) -> Result<(), JobError> {

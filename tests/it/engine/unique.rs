@@ -121,7 +121,7 @@ async fn an_open_job_holds_its_key_however_long_it_takes() {
     an_hour_passes(&lab).await;
     assert_eq!(enqueue(&lab, &hourly("k")).await, Enqueued { is_new: false, ..first });
     // Its time was from the first enqueue on: the second has not begun it anew.
-    admin::cancel(lab.pool(), first.id).await.unwrap();
+    admin::cancel(&lab.queue, first.id).await.unwrap();
     assert!(enqueue(&lab, &hourly("k")).await.is_new);
 }
 
@@ -232,7 +232,7 @@ async fn an_operator_who_deletes_a_job_frees_its_key() {
             let filter = JobFilter { kind: Some("hourly".into()), ..JobFilter::default() };
             assert_eq!(admin::bulk::delete(&lab.queue, &filter).await.unwrap().count, 1);
         } else {
-            admin::delete(lab.pool(), first.id).await.unwrap();
+            admin::delete(&lab.queue, first.id).await.unwrap();
         }
     }
     // A key that another job has taken meanwhile is not freed.
@@ -241,7 +241,7 @@ async fn an_operator_who_deletes_a_job_frees_its_key() {
     an_hour_passes(&lab).await;
     let second = enqueue(&lab, &hourly("k")).await.id;
     completed(&lab, second).await;
-    admin::delete(lab.pool(), first).await.unwrap();
+    admin::delete(&lab.queue, first).await.unwrap();
     assert_eq!(enqueue(&lab, &hourly("k")).await, Enqueued { id: second, is_new: false });
     worker.drain().await;
 }

@@ -145,7 +145,10 @@ async fn a_batch_has_a_job_at_its_end_and_one_for_failure() {
     let all: Vec<JobId> = batch.jobs.iter().chain(&slow).map(|job| job.id).collect();
     assert_eq!(all.len(), 21);
     comes_after(&lab, done, &all).await;
-    assert_eq!(lab.ended(failed).await.state, JobState::Cancelled, "nothing failed");
+    let given_up = lab.ended(failed).await;
+    assert_eq!(given_up.state, JobState::Cancelled, "nothing failed");
+    let why = format!("it waited for a failure in batch {}, whose jobs have all completed", batch.id.0);
+    assert_eq!(given_up.last_error, Some(why));
     assert_eq!((probes.runs_of(100), probes.runs_of(101)), (1, 0));
     worker.drain().await;
 }
@@ -200,6 +203,9 @@ async fn what_is_over_or_gone_is_not_waited_for() {
         (state(&lab, waiting).await == JobState::Cancelled).then_some(())
     })
     .await;
+    let why = format!("it waited for job {gone}, which was removed");
+    assert_eq!(lab.job(waiting).await.last_error, Some(why));
+    assert_eq!(lab.outcomes(waiting).await, ["cancelled"]);
     let mut tx = lab.queue.begin().await.unwrap();
     let refused = tx.enqueue_after(&[over, gone], &probe(5, Act::Nothing)).await.unwrap_err();
     assert!(matches!(refused, WaitError::NoJob(id) if id == gone), "{refused}");
@@ -280,5 +286,67 @@ async fn a_chain_outlives_its_workers() {
     let (worker, _) = lab.worker_with(WorkerOptions { lease, ..lab.options() }).await;
     comes_after(&lab, second, &[first]).await;
     assert_eq!(lab.job(first).await.attempt, 2);
+    worker.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiting_job_runs_at_once_when_an_operator_wishes() {
+    let lab = Lab::new().await;
+    let (worker, probes) = lab.worker().await;
+    let mut tx = lab.queue.begin().await.unwrap();
+    let first = tx.enqueue(&probe(1, Act::LooseEffect { first_sleeps_millis: 60_000 })).await.unwrap().id;
+    let second = tx.enqueue_after(&[first], &probe(2, Act::Nothing)).await.unwrap().id;
+    let third = tx.enqueue_after(&[first], &probe(3, Act::Nothing)).await.unwrap().id;
+    tx.commit().await.unwrap();
+    lab.rows("starts", 1, PATIENCE).await;
+    admin::retry(&lab.queue, second).await.unwrap();
+    assert_eq!(lab.ended(second).await.state, JobState::Completed);
+    assert_eq!(
+        (state(&lab, first).await, state(&lab, third).await),
+        (JobState::Running, JobState::Scheduled)
+    );
+    assert_eq!(lab.scalar("SELECT count(*) FROM job_waits").await, 1, "the other waits on");
+    // One that is given another chance after it was cancelled waits no more, either.
+    admin::cancel(&lab.queue, third, "an operator").await.unwrap();
+    admin::retry(&lab.queue, third).await.unwrap();
+    assert_eq!(lab.ended(third).await.state, JobState::Completed);
+    assert_eq!(lab.scalar("SELECT count(*) FROM job_waits").await, 0);
+    assert_eq!((probes.runs_of(2), probes.runs_of(3)), (1, 1));
+    admin::cancel(&lab.queue, first, "an operator").await.unwrap();
+    lab.ended(first).await;
+    worker.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_of_which_nothing_is_left_are_removed() {
+    let lab = Lab::new().await;
+    let mut tx = lab.queue.begin().await.unwrap();
+    let [over, dead, awaited, young] = [
+        tx.enqueue_batch(&nothing(0..1)).await.unwrap(),
+        tx.enqueue_batch(&nothing(1..2)).await.unwrap(),
+        tx.enqueue_batch(&nothing(2..3)).await.unwrap(),
+        tx.enqueue_batch(&nothing(3..4)).await.unwrap(),
+    ]
+    .map(|batch| batch.id);
+    tx.enqueue_when_done(awaited, &probe(9, Act::Nothing)).await.unwrap();
+    tx.commit().await.unwrap();
+    for sql in [
+        "UPDATE jobs SET state = 'discarded', finalized_at = now(), attempt = 3 WHERE args ->> 'key' IN ('1', '2')",
+        "DELETE FROM jobs WHERE args ->> 'key' IN ('0', '3')",
+        "UPDATE job_batches SET created_at = now() - interval '25 h' WHERE id <> (SELECT max(id) FROM job_batches)",
+        // Many more, which it takes more than one statement to look at.
+        "INSERT INTO job_batches (created_at) SELECT now() - interval '2 days' FROM generate_series(1, 4500)",
+    ] {
+        sqlx::query(sql).execute(lab.pool()).await.unwrap();
+    }
+    let (worker, _) = lab.worker().await;
+    wait::until("they are removed", PATIENCE, async || {
+        (lab.scalar("SELECT count(*) FROM job_batches").await <= 3).then_some(())
+    })
+    .await;
+    let left: Vec<i64> =
+        sqlx::query_scalar("SELECT id FROM job_batches ORDER BY id").fetch_all(lab.pool()).await.unwrap();
+    assert_eq!(left, [dead.0, awaited.0, young.0]);
+    assert!(!left.contains(&over.0));
     worker.drain().await;
 }

@@ -4,6 +4,7 @@ pub mod api;
 pub mod batch;
 pub mod collector;
 pub mod database;
+pub mod events;
 pub mod factory;
 pub mod fleet;
 pub mod label_studio;

@@ -1,14 +1,11 @@
 //! Waiting for a condition with a deadline, instead of sleeping.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 /// Asks `probe` until it answers `Some`; panics with `what` when `deadline` has passed.
-pub async fn until<T, F>(what: &str, deadline: Duration, mut probe: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Option<T>>,
-{
+pub async fn until<T>(what: &str, deadline: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + deadline;
     loop {
         if let Some(value) = probe().await {
