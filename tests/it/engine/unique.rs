@@ -121,7 +121,7 @@ async fn an_open_job_holds_its_key_however_long_it_takes() {
     an_hour_passes(&lab).await;
     assert_eq!(enqueue(&lab, &hourly("k")).await, Enqueued { is_new: false, ..first });
     // Its time was from the first enqueue on: the second has not begun it anew.
-    admin::cancel(&lab.queue, first.id).await.unwrap();
+    admin::cancel(&lab.queue, first.id, "an operator").await.unwrap();
     assert!(enqueue(&lab, &hourly("k")).await.is_new);
 }
 
