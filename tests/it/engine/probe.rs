@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::anyhow;
 use labelfleet::queue::{
-    Client, Concurrency, JobArgs, JobContext, JobError, JobResult, OrRetry, Registry, Run, WorkerOptions,
+    Client, Concurrency, JobArgs, JobContext, JobError, JobResult, OrRetry, Priority, Registry, Run,
+    WorkerOptions,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -57,6 +58,8 @@ pub enum Act {
         millis: u64,
     },
     KillWorker,
+    /// Writes the hours by which the worker's clock is ahead of the database's, as its effect.
+    TellTime,
     Panic,
     Retry,
     Discard,
@@ -114,6 +117,15 @@ impl Run<Probes> for Probe {
             Act::Block { millis } => std::thread::sleep(Duration::from_millis(millis)),
             Act::KillWorker => {
                 nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).or_retry()?;
+            }
+            Act::TellTime => {
+                let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
+                sqlx::query("INSERT INTO effects VALUES ($1, round(extract(epoch FROM $2 - now()) / 3600))")
+                    .bind(self.key)
+                    .bind(now)
+                    .execute(state.queue.pool())
+                    .await
+                    .or_retry()?;
             }
             Act::Panic => panic!("as told"),
             Act::Retry => return Err(JobError::Retry(anyhow!("the cause").context("what failed"))),
@@ -258,6 +270,42 @@ impl Run<Probes> for Hardy {
     }
 }
 
+/// The same of another kind, whose effect and end are written apart: it may run again between the two.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sturdy(pub Hardy);
+
+impl JobArgs for Sturdy {
+    type Output = i64;
+
+    const KIND: &'static str = "sturdy";
+    const QUEUE: &'static str = QUEUE;
+    const MAX_ATTEMPTS: i32 = 1_000;
+    const PRIORITY: Priority = Priority::Low;
+}
+
+impl Run<Probes> for Sturdy {
+    async fn run(self, context: JobContext, state: Arc<Probes>) -> JobResult<i64> {
+        sleep(Duration::from_millis(self.0.sleeps_millis)).await;
+        // It looks before it acts, and nobody else does meanwhile, as whoever runs twice must.
+        let mut tx = state.queue.begin().await.or_retry()?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(self.0.key)
+            .execute(&mut *tx)
+            .await
+            .or_retry()?;
+        sqlx::query(
+            "INSERT INTO effects SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM effects WHERE key = $1)",
+        )
+        .bind(self.0.key)
+        .bind(context.attempt)
+        .execute(&mut *tx)
+        .await
+        .or_retry()?;
+        tx.commit().await.or_retry()?;
+        Ok(self.0.key)
+    }
+}
+
 /// What a schedule starts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Tick;
@@ -282,6 +330,7 @@ pub fn registry() -> Registry<Probes> {
         .register::<Single>()
         .register::<Tick>()
         .register::<Hardy>()
+        .register::<Sturdy>()
 }
 
 pub fn options(database: &str, redis: &str, prefix: &str) -> WorkerOptions {

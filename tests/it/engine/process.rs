@@ -31,6 +31,19 @@ impl Process {
         drain: Duration,
         cron: Option<&str>,
     ) -> Self {
+        let cron = cron.map(|cron| ("PROBE_CRON", cron));
+        Self::start_with(database, redis, prefix, lease, drain, cron).await
+    }
+
+    /// The same, with more of an environment.
+    pub async fn start_with<'a>(
+        database: &str,
+        redis: &str,
+        prefix: &str,
+        lease: Duration,
+        drain: Duration,
+        variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "engine::process::worker", "--ignored", "--nocapture"])
             .env("PROBE_DATABASE_URL", database)
@@ -38,7 +51,7 @@ impl Process {
             .env("PROBE_PREFIX", prefix)
             .env("PROBE_LEASE_MILLIS", lease.as_millis().to_string())
             .env("PROBE_DRAIN_MILLIS", drain.as_millis().to_string())
-            .envs(cron.map(|cron| ("PROBE_CRON", cron)))
+            .envs(variables)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
