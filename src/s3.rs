@@ -58,9 +58,11 @@ impl Intercept for Traced {
         "Traced"
     }
 
-    fn read_before_execution(
+    /// The first place where the call's name is known.
+    fn read_before_serialization(
         &self,
         _: &BeforeSerializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let method = bag.load::<Metadata>().map_or("unknown", Metadata::name);

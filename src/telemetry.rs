@@ -2,9 +2,9 @@
 //!
 //! Logs: one line an event, identifiers as fields; JSON with `LOG_FORMAT=json`, levels by `RUST_LOG`.
 //!
-//! Traces: the spans of [`crate::trace`], and what was logged within them, go to the OTLP endpoint that OpenTelemetry's
-//! standard variables name. They are exported by a thread of its own, in batches of a bounded queue: a collector that
-//! is slow or away costs spans and nothing else. Without an endpoint nothing of it is set up.
+//! Traces: the spans of [`crate::trace`] go to the OTLP endpoint that OpenTelemetry's standard variables name, whatever
+//! `RUST_LOG` says. A thread of its own exports them, in batches from a bounded queue: a collector that is slow or away
+//! costs spans and nothing else. Without an endpoint nothing of it is set up.
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -16,20 +16,16 @@ use opentelemetry_sdk::{
     resource::{EnvResourceDetector, TelemetryResourceDetector},
     trace::SdkTracerProvider,
 };
-use tracing::{Metadata, Subscriber, level_filters::LevelFilter};
+use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
-    EnvFilter, Layer,
-    filter::{FilterFn, filter_fn},
-    fmt,
-    layer::SubscriberExt,
-    registry::LookupSpan,
+    EnvFilter, Layer, filter::Targets, fmt, layer::SubscriberExt, registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
 use crate::trace;
 
-/// How long the spans that are left may take to be exported, at most.
-const FLUSH: Duration = Duration::from_secs(1);
+/// How long the spans that are left may take to be exported.
+pub const FLUSH: Duration = Duration::from_secs(1);
 
 /// What ends the export of traces; nothing, where none are exported.
 #[must_use = "spans that are not flushed are lost"]
@@ -56,7 +52,8 @@ pub fn init(service: Option<&str>) -> Traces {
                 .with_threads(false)
                 .with_target(false)
                 .with_tracked_inactivity(false);
-            registry.with(traces.with_filter(exported_spans())).with(lines().with_filter(levels)).init();
+            let spans = Targets::new().with_target(trace::TARGET, LevelFilter::INFO);
+            registry.with(traces.with_filter(spans)).with(lines().with_filter(levels)).init();
         }
     }
     if let Some(problem) = problem {
@@ -74,7 +71,7 @@ impl Traces {
     /// Exports what is left, within this time. Afterwards nothing is exported any more.
     pub fn flush(&self, within: Duration) {
         let Some(provider) = &self.0 else { return };
-        if let Err(error) = provider.shutdown_with_timeout(within.min(FLUSH)) {
+        if let Err(error) = provider.shutdown_with_timeout(within) {
             tracing::warn!(%error, "the last spans could not be exported");
         }
     }
@@ -123,18 +120,6 @@ fn resource(service: &str) -> Resource {
         Ok(name) if !name.is_empty() => resource.with_service_name(name).build(),
         _ => resource.build(),
     }
-}
-
-/// The spans of traces, and what is logged within them, whatever `RUST_LOG` says.
-fn exported_spans() -> FilterFn {
-    let is_exported: fn(&Metadata<'_>) -> bool = |metadata| {
-        if metadata.is_span() {
-            metadata.target() == trace::TARGET
-        } else {
-            *metadata.level() <= tracing::Level::INFO
-        }
-    };
-    filter_fn(is_exported).with_max_level_hint(LevelFilter::INFO)
 }
 
 /// Logs on standard error.

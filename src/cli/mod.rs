@@ -77,7 +77,7 @@ pub async fn run() -> ExitCode {
         Command::Keys(args) => keys::run(args).await.map(success),
         Command::Openapi(args) => openapi::run(&args).map(success),
     };
-    traces.flush(Duration::MAX);
+    traces.flush(telemetry::FLUSH);
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })

@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use labelfleet::{ops::jobs::Reconcile, queue::Client, up::ports};
+use labelfleet::{
+    ops::jobs::{CloseProject, Reconcile},
+    queue::Client,
+    up::ports,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -129,9 +133,9 @@ async fn one_trace_leads_from_a_request_through_its_jobs_to_their_calls() {
         ],
     );
 
-    let context = Some(request.traceparent());
-    assert_eq!(contexts(&fleet.deps.queue, "close_project").await, [context.clone()]);
-    assert_eq!(contexts(&fleet.deps.queue, "assign_batch").await, [context]);
+    for kind in ["close_project", "assign_batch"] {
+        assert_eq!(contexts(&fleet.deps.queue, kind).await, [Some(request.traceparent())]);
+    }
 
     // Each attempt is a child of the request.
     let is_attempt = |span: &Span| span.name == "process close_project" && span.is_child_of(&request);
@@ -302,19 +306,31 @@ async fn a_protocol_that_is_not_spoken_is_told_and_harms_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_collector_jobs_know_of_no_trace() {
+    nothing_is_traced(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_samples_is_not_traced() {
+    let collector = Collector::start().await;
+    let more = [&exporting(&collector)[..], &[("OTEL_TRACES_SAMPLER", "always_off")]].concat();
+    nothing_is_traced(&more).await;
+    assert!(collector.spans().is_empty());
+}
+
+async fn nothing_is_traced(more: &[(&str, &str)]) {
     let batch = Batch::published(2, 4).await;
     let (fleet, studio) = (&batch.day.fleet, &batch.studio);
     without_reconciliation(&fleet.deps.queue).await;
-    let (_api_process, api) = Process::api(&fleet.settings, &[]).await;
+    let (_api_process, api) = Process::api(&fleet.settings, more).await;
     let path = format!("/api/assignments/{}", batch.id);
     api.send(api.request(Method::DELETE, &path).header("traceparent", CALLER)).await.expect(200);
-    let _worker = Process::worker(&fleet.settings, &[]).await;
+    let _worker = Process::worker(&fleet.settings, more).await;
     wait::until("the next batch is published", PATIENCE, async || {
         (contexts(&fleet.deps.queue, "publish_assignment").await.len() == 2).then_some(())
     })
     .await;
     wait::until("the project is closed", PATIENCE, async || {
-        (fleet.open_jobs::<labelfleet::ops::jobs::CloseProject>().await == 0).then_some(())
+        (fleet.open_jobs::<CloseProject>().await == 0).then_some(())
     })
     .await;
     let known: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs WHERE trace_context IS NOT NULL")
