@@ -63,6 +63,7 @@ fn run() -> anyhow::Result<()> {
             drain: config.engine.drain,
             concurrency: config.engine.concurrency,
             args_cipher: config.engine.args_cipher.clone(),
+            retention: config.engine.retention,
         };
         let deps = Arc::new(Deps::new(config)?);
         let worker = Worker::start(options, registry, deps.clone()).await.context("start the worker")?;

@@ -52,8 +52,14 @@ use self::{
     slots::{Held, Slots},
 };
 use super::{
-    cipher::ArgsCipher, client::Client, dispatch::Dispatcher, leader::Leader, metrics::Meters,
-    registry::Registry, successors::Successors, turns::Pop,
+    cipher::ArgsCipher,
+    client::Client,
+    dispatch::Dispatcher,
+    leader::{Leader, Retention},
+    metrics::Meters,
+    registry::Registry,
+    successors::Successors,
+    turns::Pop,
 };
 
 #[derive(Clone, Debug)]
@@ -69,6 +75,7 @@ pub struct WorkerOptions {
     pub concurrency: usize,
     /// Decrypts arguments, and encrypts those of schedules' jobs.
     pub args_cipher: Option<ArgsCipher>,
+    pub retention: Retention,
 }
 
 impl WorkerOptions {
@@ -86,6 +93,7 @@ impl WorkerOptions {
             drain: Duration::from_secs(25),
             concurrency: 200,
             args_cipher: None,
+            retention: Retention::default(),
         }
     }
 }
@@ -203,7 +211,8 @@ impl Worker {
                 .run_until_cancelled_owned(audit::Audit { pool: control_pool, worker: id, held }.run()),
         );
         background.spawn(stop.clone().run_until_cancelled_owned(control.run()));
-        let leader = Leader::new(client, redis, options.redis_prefix, registry, options.lease);
+        let leader =
+            Leader::new(client, redis, options.redis_prefix, registry, options.lease, options.retention);
         background.spawn(leader.run(stop.clone()));
         background.close();
 

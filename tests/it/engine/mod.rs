@@ -14,6 +14,7 @@ mod outages;
 mod outcomes;
 mod probe;
 mod process;
+mod retention;
 mod schedules;
 mod unique;
 mod waits;
