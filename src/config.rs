@@ -3,9 +3,17 @@
 //! The same names serve the API and the worker; `labelfleet up` fills in what it starts itself. The table in
 //! README.md says each setting's meaning and default.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeMap, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr,
+    time::Duration,
+};
 
-use crate::{domain::FleetName, queue::ArgsCipher};
+use crate::{
+    domain::FleetName,
+    queue::{ArgsCipher, Retention},
+};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -52,6 +60,8 @@ pub struct EngineConfig {
     pub metrics: Option<SocketAddr>,
     /// Encrypts jobs' arguments; none: they are stored as they are.
     pub args_cipher: Option<ArgsCipher>,
+    /// How long jobs are kept after their end.
+    pub retention: Retention,
 }
 
 #[derive(Clone, Debug)]
@@ -188,6 +198,11 @@ impl Config {
                 reconcile_cron: read.or("RECONCILE_CRON", "0 */5 * * * *"),
                 metrics: read.optional("WORKER_METRICS_ADDR"),
                 args_cipher: read.optional("JOB_ARGS_KEYS"),
+                retention: Retention {
+                    completed: read.within("KEEP_COMPLETED_HOURS", 24, 0..=876_000, HOUR),
+                    cancelled: read.within("KEEP_CANCELLED_HOURS", 24, 0..=876_000, HOUR),
+                    discarded: read.within("KEEP_DISCARDED_DAYS", 30, 1..=36_500, 24 * HOUR),
+                },
             },
             database_url,
             redis_url,
@@ -234,6 +249,16 @@ impl Reader<'_> {
         })
     }
 
+    /// A whole number of units.
+    fn within(&mut self, name: &str, default: u32, allowed: RangeInclusive<u32>, unit: Duration) -> Duration {
+        let given = self.or::<u32>(name, &default.to_string());
+        if allowed.contains(&given) {
+            return unit * given;
+        }
+        self.problems.push(format!("{name}: must be from {} to {}", allowed.start(), allowed.end()));
+        unit * default
+    }
+
     fn seconds(&mut self, name: &str, default: u64) -> Duration {
         match self.or::<u64>(name, &default.to_string()) {
             0 => {
@@ -277,15 +302,21 @@ mod tests {
         vars.insert("ORCHESTRATOR_BACKEND".into(), "podman".into());
         vars.insert("LEASE_SECS".into(), "0".into());
         vars.insert("JOB_ARGS_KEYS".into(), "c2hvcnQ=".into());
+        vars.insert("KEEP_COMPLETED_HOURS".into(), "0".into());
+        vars.insert("KEEP_CANCELLED_HOURS".into(), "900000".into());
+        vars.insert("KEEP_DISCARDED_DAYS".into(), "0".into());
         let error = Config::from_map(&vars).unwrap_err().to_string();
         for part in [
             "PORT",
             "none of: process, docker",
             "LEASE_SECS: must be at least 1",
             "JOB_ARGS_KEYS: key 1 has 5 bytes",
+            "KEEP_CANCELLED_HOURS: must be from 0 to 876000",
+            "KEEP_DISCARDED_DAYS: must be from 1 to 36500",
         ] {
             assert!(error.contains(part), "{part} is not in {error}");
         }
+        assert!(!error.contains("KEEP_COMPLETED_HOURS"), "{error}");
         assert!(!error.contains("c2hvcnQ"), "{error}");
     }
 
@@ -297,6 +328,7 @@ mod tests {
         assert_eq!(config.public_url, "http://127.0.0.1:4000");
         assert_eq!(config.instances.api_url, config.public_url);
         assert_eq!(config.instances.database_url.expose(), "postgres://db");
+        assert_eq!(config.engine.retention, Retention::default());
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn run(traces: &telemetry::Traces) -> anyhow::Result<()> {
             drain: config.engine.drain - flush,
             concurrency: config.engine.concurrency,
             args_cipher: config.engine.args_cipher.clone(),
+            retention: config.engine.retention,
         };
         let endpoint = match config.engine.metrics {
             Some(address) => Some(WorkerEndpoint::bind(address).await?),

@@ -47,6 +47,7 @@ pub use cipher::ArgsCipher;
 pub use client::{Client, Enqueued, NewJob, Tx};
 pub use dispatch::Dispatcher;
 pub use job::{FinishError, JobArgs, JobContext, JobError, JobId, JobResult, OrDiscard, OrRetry, Run};
+pub use leader::Retention;
 pub use limits::{Concurrency, Priority, Rate};
 pub use registry::{CatchUp, Registry, Timing};
 pub use results::ResultError;

@@ -1,5 +1,5 @@
 //! What one worker does for all: makes jobs due, sends lost ids again, takes over dead workers' jobs, fires
-//! schedules, removes old rows.
+//! schedules, removes old rows (beside the rest, so that nothing waits for it).
 //!
 //! Every worker stands for it; an advisory lock elects. Nothing relies on there being one leader only: each
 //! statement is guarded, so two at once do no harm, they only do the work twice.
@@ -20,13 +20,12 @@ use sqlx::PgPool;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use self::retention::Retention;
 use super::{client::Client, registry::Registry, waits};
 use crate::lock::{Candidate, Key, Session};
 
 const TICK: Duration = Duration::from_millis(200);
 const RELAY_EVERY: Duration = Duration::from_millis(500);
-const RETENTION_EVERY: Duration = Duration::from_secs(10);
-const BATCHES_EVERY: Duration = Duration::from_secs(600);
 const WAITS_EVERY: Duration = Duration::from_secs(1);
 const DEPTH_EVERY: Duration = Duration::from_secs(10);
 
@@ -35,6 +34,7 @@ pub(super) struct Leader<S> {
     client: Client,
     relay: relay::Relay,
     registry: Arc<Registry<S>>,
+    retention: Retention,
     /// How often a worker stands for leader, and looks for dead ones.
     period: Duration,
     /// A leader that shows no life for this long is none.
@@ -51,12 +51,14 @@ impl<S: Send + Sync + 'static> Leader<S> {
         prefix: String,
         registry: Arc<Registry<S>>,
         lease: Duration,
+        retention: Retention,
     ) -> Self {
         Self {
             pool: client.pool().clone(),
             client,
             relay: relay::Relay::new(redis, prefix),
             registry,
+            retention,
             // Another has to take over and rescue within the lease.
             period: (lease / 15).min(Duration::from_secs(1)),
             silence: lease / 3,
@@ -90,8 +92,16 @@ impl<S: Send + Sync + 'static> Leader<S> {
     }
 
     /// Returns the lock if it still stands.
-    async fn lead(&mut self, mut lock: Session, stop: &CancellationToken) -> Option<Session> {
+    async fn lead(&mut self, lock: Session, stop: &CancellationToken) -> Option<Session> {
         tracing::info!("this worker leads");
+        let removal = retention::run(self.pool.clone(), self.retention);
+        tokio::select! {
+            lock = self.do_duties(lock, stop) => lock,
+            never = removal => match never {},
+        }
+    }
+
+    async fn do_duties(&mut self, mut lock: Session, stop: &CancellationToken) -> Option<Session> {
         let mut is_registered = false;
         let mut due = Due::new(self.period, self.grace);
         let mut ticks = interval(TICK);
@@ -128,12 +138,6 @@ impl<S: Send + Sync + 'static> Leader<S> {
         if due.relay.is_over() {
             self.relay.resend(&self.pool).await?;
         }
-        if due.retention.is_over() {
-            retention::remove(&self.pool).await?;
-        }
-        if due.batches.is_over() {
-            retention::remove_batches(&self.pool).await?;
-        }
         if due.depth.is_over() {
             depth::measure(&self.pool).await?;
         }
@@ -146,8 +150,6 @@ struct Due {
     relay: Every,
     rescue: Every,
     waits: Every,
-    retention: Every,
-    batches: Every,
     depth: Every,
 }
 
@@ -157,8 +159,6 @@ impl Due {
             relay: Every::new(RELAY_EVERY),
             rescue: Every { period, next: Instant::now() + grace },
             waits: Every::new(WAITS_EVERY),
-            retention: Every::new(RETENTION_EVERY),
-            batches: Every::new(BATCHES_EVERY),
             depth: Every::new(DEPTH_EVERY),
         }
     }

@@ -56,7 +56,7 @@ use super::{
     cipher::ArgsCipher,
     client::Client,
     dispatch::Dispatcher,
-    leader::Leader,
+    leader::{Leader, Retention},
     metrics::{self, Meters},
     registry::Registry,
     successors::Successors,
@@ -76,6 +76,7 @@ pub struct WorkerOptions {
     pub concurrency: usize,
     /// Decrypts arguments, and encrypts those of schedules' jobs.
     pub args_cipher: Option<ArgsCipher>,
+    pub retention: Retention,
 }
 
 impl WorkerOptions {
@@ -93,6 +94,7 @@ impl WorkerOptions {
             drain: Duration::from_secs(25),
             concurrency: 200,
             args_cipher: None,
+            retention: Retention::default(),
         }
     }
 }
@@ -217,7 +219,8 @@ impl Worker {
                 .run_until_cancelled_owned(audit::Audit { pool: control_pool, worker: id, held }.run()),
         );
         background.spawn(stop.clone().run_until_cancelled_owned(control.run()));
-        let leader = Leader::new(client, redis, options.redis_prefix, registry, options.lease);
+        let leader =
+            Leader::new(client, redis, options.redis_prefix, registry, options.lease, options.retention);
         background.spawn(leader.run(stop.clone()));
         background.close();
 

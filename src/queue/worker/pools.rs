@@ -21,8 +21,11 @@ pub(super) fn finishing(database: &PgConnectOptions) -> PgPool {
     pool(WRITES + 1, by_index(database).application_name("labelfleet-finish"))
 }
 
+/// For the leader's duties, for its removal of old rows beside them, and for what follows jobs' ends.
 pub(super) fn leading(database: &PgConnectOptions) -> PgPool {
-    pool(2, database.clone().application_name("labelfleet-leader"))
+    let options = database.clone().application_name("labelfleet-leader");
+    // Compiling a statement takes longer than what most of its have to do.
+    pool(3, options.options([("jit", "off")]))
 }
 
 /// For what watches the running worker: its audit and its operators.

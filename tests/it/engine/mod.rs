@@ -16,6 +16,7 @@ mod outcomes;
 pub mod probe;
 mod process;
 mod results;
+mod retention;
 mod schedules;
 mod unique;
 mod waits;
