@@ -29,6 +29,12 @@ pub struct Args {
     /// Jobs that run at once in the worker.
     #[arg(long, default_value_t = 200)]
     concurrency: usize,
+    /// Workers that drain, each with connections of its own.
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// Jobs that the table holds from before and that went well.
+    #[arg(long, default_value_t = 0)]
+    finished: i64,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -47,6 +53,8 @@ const PRODUCED_TOGETHER: usize = 500;
 struct Report {
     jobs: usize,
     concurrency: usize,
+    workers: usize,
+    finished: i64,
     enqueue_per_s: f64,
     drain_per_s: f64,
     end_to_end_per_s: f64,
@@ -117,6 +125,7 @@ struct Bench {
     queue: Client,
     options: WorkerOptions,
     seen: Arc<Seen>,
+    workers: usize,
 }
 
 pub async fn run(args: &Args) -> anyhow::Result<()> {
@@ -127,7 +136,10 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
-        println!("jobs that do nothing: {} of 200 bytes, {} at once", report.jobs, report.concurrency);
+        let Report { jobs, concurrency, workers, finished, .. } = report;
+        println!(
+            "jobs that do nothing: {jobs} of 200 bytes, {concurrency} at once, {workers} workers, {finished} finished before"
+        );
         println!("  bulk enqueue   {:>9.0} jobs/s", report.enqueue_per_s);
         println!("  drain          {:>9.0} jobs/s", report.drain_per_s);
         println!("  end to end     {:>9.0} jobs/s", report.end_to_end_per_s);
@@ -165,7 +177,9 @@ async fn measure(args: &Args, postgres: &str, redis: &str) -> anyhow::Result<Rep
             ..WorkerOptions::new(postgres.parse()?, redis, PREFIX)
         },
         seen: Arc::default(),
+        workers: args.workers,
     };
+    bench.finish_before(args.finished).await?;
     let enqueue_per_s = bench.bulk(args.jobs).await?;
     let drain_per_s = bench.drain(args.jobs).await?;
     let end_to_end_per_s = bench.end_to_end(args.jobs).await?;
@@ -176,6 +190,8 @@ async fn measure(args: &Args, postgres: &str, redis: &str) -> anyhow::Result<Rep
     Ok(Report {
         jobs: args.jobs,
         concurrency: args.concurrency,
+        workers: args.workers,
+        finished: args.finished,
         enqueue_per_s,
         drain_per_s,
         end_to_end_per_s,
@@ -192,8 +208,30 @@ impl Bench {
         sqlx::query_scalar("SELECT now()").fetch_one(&self.pool).await
     }
 
-    async fn worker(&self) -> anyhow::Result<Worker> {
+    /// As if so many jobs had gone well in the last day.
+    async fn finish_before(&self, jobs: i64) -> anyhow::Result<()> {
+        let insert = "INSERT INTO jobs (kind, queue, args, state, attempt, max_attempts, scheduled_at, dispatched_at, created_at,
+                                        attempted_at, finalized_at)
+            SELECT $2, $3, $4, 'completed', 1, 10, at, at, at, at, at
+            FROM (SELECT now() - interval '23 hours' * (1 - number::float8 / $1) AS at
+                  FROM generate_series(1, $1) AS number) AS ended";
+        sqlx::query(insert)
+            .bind(jobs)
+            .bind(Nothing::KIND)
+            .bind(Nothing::QUEUE)
+            .bind(serde_json::to_value(Nothing::new(0))?)
+            .execute(&self.pool)
+            .await?;
+        sqlx::query("ANALYZE jobs").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    async fn workers(&self, count: usize) -> anyhow::Result<Vec<Worker>> {
         self.seen.count.store(0, Ordering::Relaxed);
+        futures::future::try_join_all((0..count).map(|_| self.worker())).await
+    }
+
+    async fn worker(&self) -> anyhow::Result<Worker> {
         let registry = Registry::new().register::<Nothing>();
         Worker::start(self.options.clone(), registry, self.seen.clone()).await
     }
@@ -221,20 +259,20 @@ impl Bench {
     async fn drain(&self, jobs: usize) -> anyhow::Result<f64> {
         let now = self.now().await?;
         let started = Instant::now();
-        let worker = self.worker().await?;
+        let workers = self.workers(self.workers).await?;
         self.done(jobs, now).await?;
         let rate = rate(jobs, started);
-        worker.drain().await;
+        futures::future::join_all(workers.into_iter().map(Worker::drain)).await;
         Ok(rate)
     }
 
     async fn end_to_end(&self, jobs: usize) -> anyhow::Result<f64> {
-        let worker = self.worker().await?;
+        let workers = self.workers(self.workers).await?;
         let now = self.now().await?;
         let started = Instant::now();
         tokio::try_join!(self.enqueue(jobs, PRODUCED_TOGETHER), self.done(jobs, now))?;
         let rate = rate(jobs, started);
-        worker.drain().await;
+        futures::future::join_all(workers.into_iter().map(Worker::drain)).await;
         Ok(rate)
     }
 
@@ -253,7 +291,7 @@ impl Bench {
 
     /// From the call that enqueues to the handler's start, and of the calls alone, which end when the job is durable.
     async fn latencies(&self) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
-        let worker = self.worker().await?;
+        let workers = self.workers(1).await?;
         let now = self.now().await?;
         *self.seen.starts.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
         let mut ticks = interval(Duration::from_micros(1_000_000 / RATE));
@@ -273,7 +311,7 @@ impl Bench {
         });
         let calls = producer.await??;
         self.done(jobs, now).await?;
-        worker.drain().await;
+        futures::future::join_all(workers.into_iter().map(Worker::drain)).await;
         let starts =
             self.seen.starts.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
         let mut latencies: Vec<Duration> = starts

@@ -44,8 +44,8 @@ impl Fleet {
 
     /// Instances are containers. None, and a word on standard error, where no engine answers.
     pub async fn docker() -> Option<Self> {
-        let engine = bollard::Docker::connect_with_defaults().expect("DOCKER_HOST is a URL");
-        if let Err(error) = engine.ping().await {
+        let answers = async { bollard::Docker::connect_with_defaults()?.ping().await };
+        if let Err(error) = answers.await {
             eprintln!("SKIPPED: no Docker Engine answers ({error}); scripts/docker-engine starts one");
             return None;
         }
