@@ -4,7 +4,8 @@
 //! claimed straight from Postgres. Postgres is asked, too, when a pop has waited in vain: a Redis that is full gives ids and
 //! takes none.
 //!
-//! While one claim is under way the next ids are popped, so that neither server waits for the other.
+//! While one claim is under way the next ids are popped, so that neither server waits for the other. What is claimed starts
+//! in the order in which it was popped.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{StreamExt, stream::FuturesOrdered};
 use metrics::Histogram;
 use redis::aio::MultiplexedConnection;
 use tokio::{
@@ -65,16 +66,16 @@ impl Fetcher {
     pub async fn run(self) {
         let Self { taker, redis, mut turns, mut pause } = self;
         let taker = &taker;
-        let mut claims = FuturesUnordered::new();
+        let mut claims = FuturesOrdered::new();
         let mut link = reach(&redis, Duration::ZERO);
         let mut wait = POP_WAIT;
         let mut is_away = false;
         loop {
-            let free = meanwhile(&mut claims, taker.slots.free()).await;
-            meanwhile(&mut claims, pause.over()).await;
+            let free = meanwhile(taker, &mut claims, taker.slots.free()).await;
+            meanwhile(taker, &mut claims, pause.over()).await;
             link = match link {
                 Link::Up(mut connection) => {
-                    match meanwhile(&mut claims, turns.ids(&mut connection, wait, free)).await {
+                    match meanwhile(taker, &mut claims, turns.ids(&mut connection, wait, free)).await {
                         Ok(ids) => {
                             if std::mem::take(&mut is_away) {
                                 tracing::info!(queue = taker.claimer.queue, "Redis answers again");
@@ -82,15 +83,17 @@ impl Fetcher {
                             wait = POP_WAIT;
                             if ids.is_empty() {
                                 let level = turns.next_level();
-                                if meanwhile(&mut claims, taker.claim_oldest(level, free)).await {
+                                if meanwhile(taker, &mut claims, taker.claim_oldest(level, free)).await {
                                     wait = POP_BRIEFLY;
                                 }
                             } else {
                                 // What this pop was waiting for when the pause began starts after it.
-                                meanwhile(&mut claims, pause.over()).await;
-                                claims.push(taker.claim(taker.slots.reserve(ids.len()), ids));
-                                if claims.len() >= CLAIMS {
-                                    claims.next().await;
+                                meanwhile(taker, &mut claims, pause.over()).await;
+                                claims.push_back(taker.claim(taker.slots.reserve(ids.len()), ids));
+                                if claims.len() >= CLAIMS
+                                    && let Some(batch) = claims.next().await
+                                {
+                                    taker.start(batch.claims).await;
                                 }
                             }
                             Link::Up(connection)
@@ -100,7 +103,7 @@ impl Fetcher {
                 }
                 Link::Down(mut connecting) => {
                     let level = turns.next_level();
-                    let has_more = meanwhile(&mut claims, taker.claim_oldest(level, free)).await;
+                    let has_more = meanwhile(taker, &mut claims, taker.claim_oldest(level, free)).await;
                     let wait = if has_more { Duration::ZERO } else { POLL };
                     match timeout(wait, &mut connecting).await {
                         Err(_) => Link::Down(connecting),
@@ -119,9 +122,16 @@ impl Fetcher {
     }
 }
 
+/// What one claim brought, and the slots that were kept for it.
+struct Batch {
+    claims: Vec<Claim>,
+    _reserved: Reservation,
+}
+
 /// Does this while claims go on.
 async fn meanwhile<T>(
-    claims: &mut FuturesUnordered<impl Future<Output = ()>>,
+    taker: &Taker,
+    claims: &mut FuturesOrdered<impl Future<Output = Batch>>,
     work: impl Future<Output = T>,
 ) -> T {
     let mut work = pin!(work);
@@ -129,7 +139,7 @@ async fn meanwhile<T>(
         tokio::select! {
             biased;
             done = &mut work => return done,
-            Some(()) = claims.next() => {}
+            Some(batch) = claims.next() => taker.start(batch.claims).await,
         }
     }
 }
@@ -166,17 +176,19 @@ impl Taker {
     }
 
     /// Claims them however long Postgres is away.
-    async fn claim(&self, _reserved: Reservation, ids: Vec<i64>) {
+    async fn claim(&self, reserved: Reservation, ids: Vec<i64>) -> Batch {
         let mut pause = PAUSE;
-        while let Err(error) = self.try_claim(&ids).await {
-            tracing::warn!(queue = self.claimer.queue, %error, "jobs can't be claimed now");
+        loop {
+            match self.try_claim(&ids).await {
+                Ok(claims) => return Batch { claims, _reserved: reserved },
+                Err(error) => tracing::warn!(queue = self.claimer.queue, %error, "jobs can't be claimed now"),
+            }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// How many were claimed.
-    async fn try_claim(&self, ids: &[i64]) -> sqlx::Result<usize> {
+    async fn try_claim(&self, ids: &[i64]) -> sqlx::Result<Vec<Claim>> {
         let mut claims = self.claimer.by_id(ids).await?;
         if claims.len() < ids.len() {
             let missed: HashSet<i64> = claims.iter().map(|claim| claim.id.0).collect();
@@ -189,24 +201,26 @@ impl Taker {
                 }
             }
         }
-        let count = claims.len();
-        self.claimed.record(count as f64);
+        self.claimed.record(claims.len() as f64);
         // They start in the order of their turns, whatever order Postgres answers in.
         let places: HashMap<i64, usize> = ids.iter().copied().zip(0..).collect();
         claims.sort_by_key(|claim| places.get(&claim.id.0).copied());
-        self.start(claims).await;
-        Ok(count)
+        Ok(claims)
     }
 
     /// Returns whether there may be more.
     async fn claim_oldest(&self, level: i16, free: usize) -> bool {
         let claimed = match self.claimer.due(level, free).await {
-            Ok(ids) if ids.is_empty() => Ok(0),
+            Ok(ids) if ids.is_empty() => Ok(Vec::new()),
             Ok(ids) => self.try_claim(&ids).await,
             Err(error) => Err(error),
         };
         match claimed {
-            Ok(count) => count > 0 && (count == free || level > 0),
+            Ok(claims) => {
+                let count = claims.len();
+                self.start(claims).await;
+                count > 0 && (count == free || level > 0)
+            }
             Err(error) => {
                 tracing::warn!(queue = self.claimer.queue, %error, "jobs can't be claimed now");
                 false
@@ -215,16 +229,20 @@ impl Taker {
     }
 
     async fn start(&self, claims: Vec<Claim>) {
-        let Some(note) = claims.first().map(|claim| Arc::new(Note::new(claim.note, claims.len()))) else {
-            return;
-        };
+        let mut counts: HashMap<i64, usize> = HashMap::new();
+        for claim in &claims {
+            *counts.entry(claim.note).or_default() += 1;
+        }
+        let notes: HashMap<i64, Arc<Note>> =
+            counts.into_iter().map(|(id, jobs)| (id, Arc::new(Note::new(id, jobs)))).collect();
         for claim in claims {
             // Only known kinds were asked for.
             let Some(kind) = self.kinds.iter().find(|kind| **kind == claim.kind) else { continue };
+            let Some(note) = notes.get(&claim.note) else { continue };
             self.ack.meters.of(kind).wait.record(claim.waited);
             let context = JobContext::new(claim.id, claim.attempt, claim.max_attempts, self.claimer.worker);
             let after = After { concurrency_key: claim.concurrency_key, is_awaited: claim.is_awaited };
-            let Some(ticket) = self.slots.take(context, kind, after, &note) else { continue };
+            let Some(ticket) = self.slots.take(context, kind, after, note) else { continue };
             let claimed = Claimed {
                 ticket: Arc::new(ticket),
                 queue: self.claimer.queue,

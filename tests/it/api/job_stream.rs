@@ -22,8 +22,9 @@ use crate::{
 
 async fn insert(pool: &PgPool, kind: &str, state: &str) -> i64 {
     sqlx::query_scalar(
-        "INSERT INTO jobs (kind, queue, state, args, max_attempts, finalized_at)
-         VALUES ($1, 'exports', $2, '{}', 3, CASE WHEN $2 = 'discarded' THEN now() END) RETURNING id",
+        "INSERT INTO jobs (kind, queue, state, args, max_attempts, finalized_at, dispatched_at)
+         VALUES ($1, 'exports', $2, '{}', 3, CASE WHEN $2 = 'discarded' THEN now() END,
+                 CASE WHEN $2 = 'available' THEN now() END) RETURNING id",
     )
     .bind(kind)
     .bind(state)

@@ -117,7 +117,7 @@ async fn who_cancelled_a_waiting_job_is_on_record() {
     // Of a job that ran, its last run keeps what it said.
     sqlx::query(
         "WITH ran AS (
-             UPDATE jobs SET state = 'retryable', attempt = 1, finalized_at = NULL RETURNING id)
+             UPDATE jobs SET state = 'retryable', attempt = 1, dispatched_at = NULL, finalized_at = NULL RETURNING id)
          INSERT INTO job_attempts (job_id, attempt, outcome, error) SELECT id, 1, 'retry', 'no route' FROM ran",
     )
     .execute(lab.pool())

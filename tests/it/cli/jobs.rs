@@ -62,8 +62,8 @@ async fn jobs_are_listed_shown_cancelled_and_retried() {
 /// Jobs of the dead set.
 async fn dead(database: &Database, kind: &str, count: i32) {
     sqlx::query(
-        "INSERT INTO jobs (kind, queue, state, args, max_attempts, attempt, attempted_at, finalized_at)
-         SELECT $1, 'exports', 'discarded', '{}', 3, 3, now(), now() FROM generate_series(1, $2)",
+        "INSERT INTO jobs (kind, queue, state, args, max_attempts, attempt, attempted_at, dispatched_at, finalized_at)
+         SELECT $1, 'exports', 'discarded', '{}', 3, 3, now(), NULL, now() FROM generate_series(1, $2)",
     )
     .bind(kind)
     .bind(count)
@@ -129,7 +129,7 @@ async fn a_list_is_for_people_and_what_it_cuts_is_whole_in_show() {
     let error = format!("exporting: {} connection refused", "very ".repeat(30));
     sqlx::query(
         "WITH dead AS (
-             UPDATE jobs SET state = 'discarded', attempt = 3, attempted_at = now() - interval '3 h',
+             UPDATE jobs SET state = 'discarded', attempt = 3, dispatched_at = NULL, attempted_at = now() - interval '3 h',
                     finalized_at = now() - interval '2 h', created_at = now() - interval '12 days' WHERE id = $1 RETURNING id)
          INSERT INTO job_attempts (job_id, attempt, started_at, finished_at, outcome, error)
          SELECT id, 3, now() - interval '3 h', now() - interval '2 h', 'discard', $2 || E'\\n\\x1b[31mred' FROM dead",

@@ -10,8 +10,8 @@ async fn queues_workers_and_schedules_are_shown_and_told() {
     let database = Database::create().await;
     let url = Some(database.url.as_str());
     for sql in [
-        "INSERT INTO jobs (kind, queue, state, args, max_attempts, attempt, attempted_at, finalized_at)
-         SELECT 'export', 'exports', 'discarded', '{}', 3, 3, now(), now() FROM generate_series(1, 3)",
+        "INSERT INTO jobs (kind, queue, state, args, max_attempts, attempt, attempted_at, dispatched_at, finalized_at)
+         SELECT 'export', 'exports', 'discarded', '{}', 3, 3, now(), NULL, now() FROM generate_series(1, 3)",
         "INSERT INTO jobs (kind, queue, args, max_attempts) VALUES ('export', 'nowhere', '{}', 3)",
         "INSERT INTO workers (id, name, queues, lease_until)
          VALUES (gen_random_uuid(), 'north', '{exports,labeling}', now() + interval '1 h')",
