@@ -16,8 +16,9 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 /// A job that ended so long ago.
 async fn ended(lab: &Lab, state: &str, minutes: i32) -> JobId {
     let id: i64 = sqlx::query_scalar(
-        "INSERT INTO jobs (kind, queue, args, state, attempt, max_attempts, created_at, attempted_at, finalized_at)
-         SELECT 'old', 'probes', '{}', $1, 1, 3, ago, ago, ago FROM (SELECT now() - $2 * interval '1 minute' AS ago) AS x
+        "INSERT INTO jobs (kind, queue, args, state, attempt, max_attempts, created_at, attempted_at, finalized_at,
+                           dispatched_at)
+         SELECT 'old', 'probes', '{}', $1, 1, 3, ago, ago, ago, CASE $1 WHEN 'completed' THEN ago END FROM (SELECT now() - $2 * interval '1 minute' AS ago) AS x
          RETURNING id",
     )
     .bind(state)
@@ -144,7 +145,8 @@ async fn who_waits_for_an_end_hears_of_it_before_the_job_is_removed() {
         .unwrap();
     for (id, state) in [(first, "completed"), (batch.jobs[0].id, "cancelled")] {
         sqlx::query(
-            "UPDATE jobs SET state = $2, created_at = now() - interval '3 days', finalized_at = now() - interval '2 days'
+            "UPDATE jobs SET state = $2, created_at = now() - interval '3 days', finalized_at = now() - interval '2 days',
+                    dispatched_at = CASE $2 WHEN 'completed' THEN now() END
              WHERE id = $1",
         )
         .bind(id.0)
@@ -166,27 +168,5 @@ async fn who_waits_for_an_end_hears_of_it_before_the_job_is_removed() {
     for id in [second, failed, others_failed] {
         assert_eq!(lab.ended(id).await.state, JobState::Completed);
     }
-    worker.drain().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_goes_when_it_is_old_done_and_waited_for_by_nobody() {
-    let lab = Lab::new().await;
-    let probe = |key| Probe { key, act: Act::Nothing };
-    let mut tx = lab.queue.begin().await.unwrap();
-    tx.enqueue_batch::<Probe>(&[]).await.unwrap();
-    let open = tx.enqueue_batch(&[probe(1)]).await.unwrap();
-    sqlx::query("UPDATE job_batches SET created_at = now() - interval '31 days'")
-        .execute(&mut *tx)
-        .await
-        .unwrap();
-    let young = tx.enqueue_batch::<Probe>(&[]).await.unwrap();
-    sqlx::query("UPDATE jobs SET kind = 'of tomorrow'").execute(&mut *tx).await.unwrap();
-    tx.commit().await.unwrap();
-    let worker = worker(&lab, Retention::default()).await;
-    are_left(&lab, "SELECT count(*) FROM job_batches", 2).await;
-    let left: Vec<i64> =
-        sqlx::query_scalar("SELECT id FROM job_batches ORDER BY id").fetch_all(lab.pool()).await.unwrap();
-    assert_eq!(left, [open.id.0, young.id.0]);
     worker.drain().await;
 }

@@ -331,7 +331,7 @@ async fn batches_of_which_nothing_is_left_are_removed() {
     tx.enqueue_when_done(awaited, &probe(9, Act::Nothing)).await.unwrap();
     tx.commit().await.unwrap();
     for sql in [
-        "UPDATE jobs SET state = 'discarded', finalized_at = now(), attempt = 3 WHERE args ->> 'key' IN ('1', '2')",
+        "UPDATE jobs SET state = 'discarded', dispatched_at = NULL, finalized_at = now(), attempt = 3 WHERE args ->> 'key' IN ('1', '2')",
         "DELETE FROM jobs WHERE args ->> 'key' IN ('0', '3')",
         "UPDATE job_batches SET created_at = now() - interval '25 h' WHERE id <> (SELECT max(id) FROM job_batches)",
         // Many more, which it takes more than one statement to look at.

@@ -82,7 +82,7 @@ async fn of_more_changes_than_are_shown_some_are_skipped_and_none_of_what_was_sh
     assert_eq!((new.jobs.len(), new.skipped, new.jobs[99].id), (100, 150, newest));
     assert!(look(&lab, &mut watch).await.is_empty());
 
-    execute(&lab, "UPDATE jobs SET state = 'cancelled', finalized_at = now()").await;
+    execute(&lab, "UPDATE jobs SET state = 'cancelled', dispatched_at = NULL, finalized_at = now()").await;
     let mut ended = Vec::new();
     let first = look(&lab, &mut watch).await;
     assert_eq!((first.jobs.len(), first.skipped), (100, 170));
@@ -104,8 +104,8 @@ async fn what_comes_into_view_from_below_is_no_change() {
     let lab = Lab::new().await;
     execute(
         &lab,
-        "INSERT INTO jobs (kind, queue, state, args, max_attempts, attempt, attempted_at, finalized_at)
-         SELECT 'k', 'q', 'discarded', '{}', 3, 3, now(), now() FROM generate_series(1, 5200)",
+        "INSERT INTO jobs (kind, queue, state, args, max_attempts, attempt, attempted_at, dispatched_at, finalized_at)
+         SELECT 'k', 'q', 'discarded', '{}', 3, 3, now(), NULL, now() FROM generate_series(1, 5200)",
     )
     .await;
     let filter = JobFilter { states: vec![JobState::Discarded], ..JobFilter::default() };
