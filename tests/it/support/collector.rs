@@ -81,7 +81,7 @@ impl Collector {
 
     /// All spans of which this is true, once there are so many.
     pub async fn find(&self, what: &str, count: usize, test: impl Fn(&Span) -> bool) -> Vec<Span> {
-        wait::until(&format!("{count} spans: {what}"), Duration::from_secs(20), async || {
+        wait::until(&format!("{count} spans: {what}"), Duration::from_secs(60), async || {
             let found: Vec<Span> = self.spans().into_iter().filter(&test).collect();
             (found.len() >= count).then_some(found)
         })
