@@ -98,7 +98,7 @@ struct StreamParams {
 
 /// What a listener wants to see.
 enum Subject {
-    Jobs(Watch),
+    Jobs(Box<Watch>),
     Job(Follow),
 }
 
@@ -119,7 +119,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Subject {
         checks.done().map_err(Error::Invalid)?;
         Ok(match id {
             Some(id) => Self::Job(Follow::new(JobId(id))),
-            None => Self::Jobs(Watch::new(filter)),
+            None => Self::Jobs(Box::new(Watch::new(filter))),
         })
     }
 }

@@ -85,15 +85,27 @@ impl Among {
     }
 }
 
-/// Asks `$query` with the condition that each index has.
+/// Asks `$query` with the rows that each index has, the newest first.
 macro_rules! by_index {
     ($among:expr, $query:ident, $($argument:tt)*) => {
         match $among {
-            Among::All => $query!("true", $($argument)*),
-            Among::Dead => $query!("dispatched_at IS NULL AND finalized_at IS NOT NULL", $($argument)*),
-            Among::Timed => $query!("dispatched_at IS NULL AND finalized_at IS NULL", $($argument)*),
-            Among::Running => $query!("state = 'running' AND id IN (SELECT unnest(ids) FROM job_claims)", $($argument)*),
-            Among::Batch => $query!("batch_id = $2", $($argument)*),
+            Among::All => $query!("id < $1 ORDER BY id DESC", $($argument)*),
+            Among::Dead => {
+                $query!("id < $1 AND dispatched_at IS NULL AND finalized_at IS NOT NULL ORDER BY id DESC", $($argument)*)
+            }
+            Among::Timed => {
+                $query!("id < $1 AND dispatched_at IS NULL AND finalized_at IS NULL ORDER BY id DESC", $($argument)*)
+            }
+            Among::Running => $query!(
+                "id < $1 AND state = 'running' AND id IN (SELECT unnest(ids) FROM job_claims) ORDER BY id DESC",
+                $($argument)*
+            ),
+            // So written, the index of batches is the only way to this order.
+            Among::Batch => $query!(
+                "batch_id IS NOT NULL AND (batch_id, id) > ($2, 0) AND (batch_id, id) < ($2, $1)
+                 ORDER BY batch_id DESC, id DESC",
+                $($argument)*
+            ),
         }
     };
 }
@@ -105,9 +117,9 @@ macro_rules! find {
             Version,
             r#"SELECT id AS "id: JobId", version AS "version!" FROM (
                    SELECT id, xmin::text::bigint AS version, kind, queue, state, attempt, args, batch_id, created_at
-                   FROM jobs WHERE id < $1 AND "#
+                   FROM jobs WHERE "#
                 + $among
-                + " ORDER BY id DESC LIMIT "
+                + " LIMIT "
                 + $looked_at
                 + r#") AS looked_at
                WHERE ($2::bigint IS NULL OR batch_id = $2)
@@ -145,10 +157,10 @@ macro_rules! find {
 macro_rules! lowest {
     ($among:tt, $pool:expr, $filter:expr, $before:expr, $looked_at:expr) => {
         sqlx::query_scalar!(
-            r#"SELECT id AS "id: JobId" FROM jobs WHERE id < $1 AND "#
+            // The first condition says of which type $2 is where no batch is asked for.
+            r#"SELECT id AS "id: JobId" FROM jobs WHERE ($2::bigint IS NULL OR true) AND "#
                 + $among
-                // Says of which type it is where no batch is asked for.
-                + r#" AND ($2::bigint IS NULL OR true) ORDER BY id DESC OFFSET $3 LIMIT 1"#,
+                + " OFFSET $3 LIMIT 1",
             $before,
             $filter.batch.map(|batch| batch.0),
             $looked_at - 1,

@@ -133,7 +133,7 @@ async fn versions(pool: &PgPool, ids: &[JobId]) -> sqlx::Result<HashMap<JobId, i
 #[derive(Debug, Clone)]
 pub struct Follow {
     id: JobId,
-    last: Option<(Job, Vec<JobAttempt>)>,
+    last: Option<Box<(Job, Vec<JobAttempt>)>>,
     /// Attempt and number of the last line that was shown.
     line: (i32, i32),
 }
@@ -151,11 +151,11 @@ impl Follow {
     pub async fn look(&mut self, client: &Client) -> Result<Option<JobDetail>, AdminError> {
         let detail = jobs::detail_after(client, self.id, self.line).await?;
         let is_known =
-            self.last.as_ref().is_some_and(|(job, runs)| *job == detail.job && *runs == detail.attempts);
+            self.last.as_deref().is_some_and(|(job, runs)| *job == detail.job && *runs == detail.attempts);
         if is_known && detail.log.is_empty() {
             return Ok(None);
         }
-        self.last = Some((detail.job.clone(), detail.attempts.clone()));
+        self.last = Some(Box::new((detail.job.clone(), detail.attempts.clone())));
         self.line = detail.log.last().map_or(self.line, |line| (line.attempt, line.number));
         Ok(Some(detail))
     }

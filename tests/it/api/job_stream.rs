@@ -13,7 +13,7 @@ use sqlx::{PgPool, postgres::PgPoolOptions};
 use crate::{
     engine::{lab::Lab, probe::Act},
     support::{
-        api::{ADMIN_EMAIL, ADMIN_PASSWORD, Api, answer, config},
+        api::{ADMIN_EMAIL, ADMIN_PASSWORD, Answer, Api, answer, config},
         database::Database,
         events::{Event, Events},
         wait,
@@ -31,6 +31,12 @@ async fn insert(pool: &PgPool, kind: &str, state: &str) -> i64 {
     .fetch_one(pool)
     .await
     .unwrap()
+}
+
+/// The answer to a stream that is not opened.
+async fn refusal(api: &Api, query: &str) -> Answer {
+    let request = api.request(Method::GET, &format!("/api/jobs/stream{query}"));
+    answer(request.timeout(Duration::from_secs(20))).await
 }
 
 fn jobs(events: &[Event]) -> Vec<i64> {
@@ -84,11 +90,11 @@ async fn only_what_the_filter_means_is_told() {
         ("limit=5", vec!["limit"]),
     ];
     for (query, wrong) in bad {
-        let (message, mut fields) = api.get(&format!("/api/jobs/stream?{query}")).await.expect_error(400);
+        let (message, mut fields) = refusal(&api, &format!("?{query}")).await.expect_error(400);
         fields.sort_unstable();
         assert_eq!(fields, wrong, "{query}: {message}");
     }
-    api.get("/api/jobs/stream?id=999999").await.expect_error(404);
+    refusal(&api, "?id=999999").await.expect_error(404);
     let stranger = api.stranger();
     stranger.send(Method::GET, "/api/jobs/stream").await.expect_error(401);
     let made = api.post("/api/keys", json!({ "name": "r", "scopes": ["read"] })).await.expect(201);
@@ -137,7 +143,7 @@ async fn a_process_serves_so_many_streams_and_no_more() {
     for _ in 0..32 {
         open.push(Events::open(&api, "/api/jobs/stream?state=discarded").await);
     }
-    let refused = api.get("/api/jobs/stream").await;
+    let refused = refusal(&api, "").await;
     assert_eq!(refused.headers["retry-after"], "10");
     assert!(refused.expect_error(503).0.contains("32 streams"));
     api.get("/api/jobs").await.expect(200);
@@ -183,7 +189,7 @@ async fn a_stream_outlives_an_outage_of_postgres() {
     events.until("ready").await;
     server.stop().await.unwrap();
     assert_eq!(events.next().await.unwrap().name, "stalled");
-    answer(api.request(Method::GET, "/api/jobs/stream")).await.expect_error(503);
+    refusal(&api, "").await.expect_error(503);
     server.restart().await.unwrap();
     assert_eq!(events.next().await.unwrap().name, "resumed");
     wait::until("it can be cancelled", Duration::from_secs(10), async || {
