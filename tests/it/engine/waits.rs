@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use super::{
     lab::{Lab, nothing},
-    probe::{Act, Probe},
+    probe::{Act, Probe, Single},
 };
 use crate::support::wait;
 
@@ -179,5 +179,75 @@ async fn a_chain_outlives_its_workers() {
     let (worker, _) = lab.worker_with(labelfleet::queue::WorkerOptions { lease, ..lab.options() }).await;
     comes_after(&lab, second, &[first]).await;
     assert_eq!(lab.job(first).await.attempt, 2);
+    worker.drain().await;
+}
+
+/// What was waited for may have been lost: the chain is mended by who says anew what is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_still_waits_waits_for_what_was_said_last() {
+    let lab = Lab::new().await;
+    let single = Single { key: "again".into() };
+    let after = async |others: &[JobId]| {
+        let mut tx = lab.queue.begin().await.unwrap();
+        let enqueued = tx.enqueue_after(others, &single).await.unwrap();
+        tx.commit().await.unwrap();
+        enqueued
+    };
+    let (worker, _) = lab.worker().await;
+    let dead = lab.enqueue(1, Act::Discard).await;
+    lab.ended(dead).await;
+    let waiting = after(&[dead]).await;
+    assert!(waiting.is_new);
+    let slow = lab.enqueue(2, Act::LooseEffect { first_sleeps_millis: 500 }).await;
+    lab.rows("starts", 1, PATIENCE).await;
+    let again = after(&[slow]).await;
+    assert_eq!((again.id, again.is_new), (waiting.id, false));
+    comes_after(&lab, waiting.id, &[slow]).await;
+
+    let waiting = after(&[dead]).await;
+    assert_eq!(state(&lab, waiting.id).await, JobState::Scheduled);
+    let over = after(&[slow]).await;
+    assert_eq!((over.id, over.is_new), (waiting.id, false));
+    assert_eq!(lab.ended(waiting.id).await.state, JobState::Completed, "nothing is left to wait for");
+    worker.drain().await;
+    assert_eq!(lab.scalar("SELECT count(*) FROM job_waits").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_in_vain_is_brought_on_and_nobody_else() {
+    let lab = Lab::new().await;
+    let bring_on = async |key: &str| {
+        let mut tx = lab.queue.begin().await.unwrap();
+        let brought = tx.bring_on(&Single { key: key.into() }).await.unwrap();
+        tx.commit().await.unwrap();
+        brought
+    };
+    let mut tx = lab.queue.begin().await.unwrap();
+    let batch = tx.enqueue_batch(&[probe(1, Act::Discard), probe(2, Act::Nothing)]).await.unwrap();
+    let held = tx.add_to_batch(batch.id, &[probe(3, Act::Nothing)]).await.unwrap()[0].id;
+    let end = tx.enqueue_when_done(batch.id, &Single { key: "batch again".into() }).await.unwrap().id;
+    let chain = tx.enqueue_after(&[held], &Single { key: "chain again".into() }).await.unwrap().id;
+    // One of the batch goes on for as long as this says.
+    sqlx::query("UPDATE jobs SET queue = 'nobody takes from it' WHERE id = $1")
+        .bind(held.0)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let (worker, _) = lab.worker().await;
+    wait::until("one failed", PATIENCE, async || {
+        (lab.count(JobState::Discarded).await == 1 && lab.count(JobState::Completed).await == 1).then_some(())
+    })
+    .await;
+    assert!(!bring_on("batch again").await, "one goes on");
+    assert!(!bring_on("chain again").await, "what it waits for is on its way");
+    admin::cancel(lab.pool(), held).await.unwrap();
+    assert_eq!(state(&lab, end).await, JobState::Scheduled);
+    assert!(bring_on("batch again").await);
+    assert!(bring_on("chain again").await);
+    for id in [end, chain] {
+        assert_eq!(lab.ended(id).await.state, JobState::Completed);
+    }
+    assert!(bring_on("another again").await, "there was none");
     worker.drain().await;
 }
