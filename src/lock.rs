@@ -41,6 +41,8 @@ pub enum Key {
     Chains,
     /// Starting jobs of a concurrency key, by the key's hash.
     Start(i64),
+    /// Writing one of the files of an assignment's export, by its number.
+    ExportFile(i64, u8),
 }
 
 impl Key {
@@ -62,6 +64,7 @@ impl Key {
             Self::Events(annotator) => (12, annotator),
             Self::Chains => (13, 0),
             Self::Start(hash) => (14, hash),
+            Self::ExportFile(assignment, file) => (15, assignment.wrapping_mul(16) | i64::from(file & 15)),
         };
         // "LF" in the high half keeps clear of other users of the same database.
         (0x4C46_0000 | class, id as i32)
@@ -151,23 +154,33 @@ impl Session {
 
     /// Waits for the lock for at most `patience`.
     pub async fn acquire(pool: &PgPool, key: Key, patience: Duration) -> Result<Self, LockError> {
-        let mut connection = connect(pool).await?;
+        let mut connection = connect_with_patience(pool, patience).await?;
         let (class, id) = key.numbers();
-        let millis = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX).max(1);
-        sqlx::query_scalar!("SELECT set_config('lock_timeout', $1, false)", format!("{millis}ms"))
+        let taken = sqlx::query_scalar!("SELECT pg_advisory_lock($1, $2)", class, id)
             .fetch_one(&mut connection)
+            .await;
+        taken.map_err(|error| taken_or_broken(error, key))?;
+        Ok(Self { connection, held: Held { key } })
+    }
+
+    /// Takes the lock beside others who share it; waits for at most `patience` for one who has it alone.
+    pub async fn acquire_shared(pool: &PgPool, key: Key, patience: Duration) -> Result<Self, LockError> {
+        let mut connection = connect_with_patience(pool, patience).await?;
+        let (class, id) = key.numbers();
+        let taken = sqlx::query_scalar!("SELECT pg_advisory_lock_shared($1, $2)", class, id)
+            .fetch_one(&mut connection)
+            .await;
+        taken.map_err(|error| taken_or_broken(error, key))?;
+        Ok(Self { connection, held: Held { key } })
+    }
+
+    /// Takes another lock for as long as this one, if it is free.
+    pub async fn try_also(&mut self, key: Key) -> Result<(), LockError> {
+        let (class, id) = key.numbers();
+        let taken = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1, $2) AS "taken!""#, class, id)
+            .fetch_one(&mut self.connection)
             .await?;
-        match sqlx::query_scalar!("SELECT pg_advisory_lock($1, $2)", class, id)
-            .fetch_one(&mut connection)
-            .await
-        {
-            Ok(_) => Ok(Self { connection, held: Held { key } }),
-            // lock_not_available
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => {
-                Err(LockError::Taken(key))
-            }
-            Err(error) => Err(error.into()),
-        }
+        if taken { Ok(()) } else { Err(LockError::Taken(key)) }
     }
 
     pub fn held(&self) -> &Held {
@@ -218,6 +231,24 @@ impl Candidate {
         } else {
             Ok(Err(self))
         }
+    }
+}
+
+/// On which nobody waits for a lock for longer than this.
+async fn connect_with_patience(pool: &PgPool, patience: Duration) -> sqlx::Result<PgConnection> {
+    let mut connection = connect(pool).await?;
+    let millis = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX).max(1);
+    sqlx::query_scalar!("SELECT set_config('lock_timeout', $1, false)", format!("{millis}ms"))
+        .fetch_one(&mut connection)
+        .await?;
+    Ok(connection)
+}
+
+fn taken_or_broken(error: sqlx::Error, key: Key) -> LockError {
+    match error {
+        // lock_not_available
+        sqlx::Error::Database(error) if error.code().as_deref() == Some("55P03") => LockError::Taken(key),
+        error => error.into(),
     }
 }
 

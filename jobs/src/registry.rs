@@ -3,9 +3,9 @@
 use labelfleet::{
     config::EngineConfig,
     ops::jobs::{
-        AssignBatch, ChainAssignment, CloseProject, CorrectRollups, CountReview, ExportAssignment, INSTANCES,
-        InjectGold, ProvisionInstance, PublishAssignment, ReclaimIdle, Reconcile, RemoveInstance,
-        RouteRejection, ScoreGold, StopInstance, SyncSource,
+        AssignBatch, ChainAssignment, CloseProject, CorrectRollups, CountReview, EXPORTS, ExportAssignment,
+        ExportFile, INSTANCES, InjectGold, ProvisionInstance, PublishAssignment, ReclaimIdle, Reconcile,
+        RemoveInstance, RouteRejection, ScoreGold, StopInstance, SyncSource,
     },
     queue::Registry,
 };
@@ -14,6 +14,9 @@ use crate::Deps;
 
 /// An instance takes a second of CPU and some hundred megabytes to come up: few at once.
 const INSTANCES_AT_ONCE: usize = 4;
+
+/// A file takes some 20 MB while it is written, and more where masks are painted.
+const FILES_AT_ONCE: usize = 4;
 
 /// Seconds first: half past three, when few label.
 const NIGHTLY: &str = "0 30 3 * * *";
@@ -33,6 +36,7 @@ pub fn registry(config: &EngineConfig) -> anyhow::Result<Registry<Deps>> {
         .register::<PublishAssignment>()
         .register::<ScoreGold>()
         .register::<ExportAssignment>()
+        .register::<ExportFile>()
         .register::<ChainAssignment>()
         .register::<CloseProject>()
         .register::<ReclaimIdle>()
@@ -41,6 +45,7 @@ pub fn registry(config: &EngineConfig) -> anyhow::Result<Registry<Deps>> {
         .register::<Reconcile>()
         .register::<CorrectRollups>()
         .concurrency(INSTANCES, INSTANCES_AT_ONCE)
+        .concurrency(EXPORTS, FILES_AT_ONCE)
         .schedule("reconcile", &config.reconcile_cron, Reconcile {})
         .map_err(|error| {
             anyhow::anyhow!("RECONCILE_CRON: {:?} is no schedule: {error}", config.reconcile_cron)

@@ -14,6 +14,7 @@ use labelfleet::{
     domain::AssignmentId,
     store::exports::{self, Upload},
 };
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::Deps;
@@ -134,12 +135,21 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Ends the uploads that earlier runs for this assignment left open. The caller holds the assignment's lock, so that
-/// none of them goes on.
-pub async fn abort_left(deps: &Deps, assignment: AssignmentId) -> anyhow::Result<()> {
+pub const JSON: &str = "application/json";
+
+/// As people read it.
+pub fn json(value: &impl Serialize) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(value).context("write JSON")?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Ends the uploads that earlier runs for this assignment left open, or those of one key. The caller holds the lock of
+/// the assignment alone, or of that file, so that none of them goes on.
+pub async fn abort_left(deps: &Deps, assignment: AssignmentId, key: Option<&str>) -> anyhow::Result<()> {
     let s3 = &deps.s3;
     let mut db = deps.pool.acquire().await?;
-    for upload in exports::uploads(&mut db, assignment).await? {
+    for upload in exports::uploads(&mut db, assignment, key).await? {
         let abort = s3.client.abort_multipart_upload().bucket(&s3.bucket).key(&upload.key);
         match abort.upload_id(&upload.upload_id).send().await {
             Ok(_) => {}

@@ -46,4 +46,6 @@ id! {
     ApiKeyId,
     /// A job of the engine, as rows of labeling name the one that wrote them. Nothing is looked up by it.
     JobRef,
+    /// A batch of the engine's jobs, likewise.
+    JobBatchRef,
 }

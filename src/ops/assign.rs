@@ -74,21 +74,31 @@ pub async fn offer(tx: &mut Tx, workflow: WorkflowId) -> Result<()> {
     Ok(())
 }
 
-/// Enqueues the next step of batches that are prepared but not yet in Label Studio: their annotator may have been
-/// stopped meanwhile. Returns those whose step was not on its way.
+/// Has batches go on that are reserved but not yet in Label Studio: their annotator may have been stopped meanwhile, or a
+/// job of theirs was lost. Returns those of which one was not on its way.
 pub async fn resume_pending(tx: &mut Tx, annotator: AnnotatorId) -> Result<Vec<AssignmentId>> {
+    // Before the jobs' rows, as mixing gold in takes both.
+    lock_in(tx, Key::AssignTo(annotator.0)).await?;
     let mut resumed = Vec::new();
     for pending in store::assigning::pending_batches(tx, annotator).await? {
-        let enqueued = if pending.has_gold {
-            tx.enqueue(&PublishAssignment { assignment_id: pending.id }).await?
+        let was_lost = if pending.has_gold {
+            tx.bring_on(&PublishAssignment { assignment_id: pending.id }).await?
         } else {
-            tx.enqueue(&InjectGold { assignment_id: pending.id }).await?
+            mix_in_and_publish(tx, pending.id).await?
         };
-        if enqueued.is_new {
+        if was_lost {
             resumed.push(pending.id);
         }
     }
     Ok(resumed)
+}
+
+/// Has gold mixed into a batch, and the batch published after that; false: both were on their way. A publishing that waits
+/// for gold of another job, which was lost, waits for this.
+pub async fn mix_in_and_publish(tx: &mut Tx, assignment_id: AssignmentId) -> Result<bool> {
+    let gold = tx.enqueue(&InjectGold { assignment_id }).await?;
+    let publishing = tx.enqueue_after(&[gold.id], &PublishAssignment { assignment_id }).await?;
+    Ok(gold.is_new || publishing.is_new)
 }
 
 async fn assign_in(
@@ -130,6 +140,6 @@ async fn assign_in(
         return Err(Error::Conflict("No images available for assignment".into()));
     }
     let id = store::assignments::create(tx, workflow, annotator, &tasks, job).await?;
-    tx.enqueue(&InjectGold { assignment_id: id }).await?;
+    mix_in_and_publish(tx, id).await?;
     Ok(id)
 }

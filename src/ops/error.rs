@@ -1,6 +1,7 @@
 //! The one error type behind every surface; `http` gives it its envelope and status.
 
 pub use crate::domain::check::Issue;
+use crate::queue::WaitError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -59,6 +60,15 @@ impl Error {
                 Self::Conflict(message.to_owned())
             }
             _ => error.into(),
+        }
+    }
+}
+
+impl From<WaitError> for Error {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::Database(error) => error.into(),
+            WaitError::NoJob(_) => Self::Internal(error.into()),
         }
     }
 }

@@ -3,9 +3,10 @@
 //!
 //! Only kinds that nothing new can call for while they run are unique: for the others a second enqueue must not
 //! be swallowed by a run that has already read its state. They run twice instead, one after the other under
-//! their advisory lock. (`export_assignment` is unique: it compares versions before it ends.)
+//! their advisory lock. (`export_assignment` is unique, from its beginning to its end: it compares versions before that.)
 //!
-//! Queues: `instances` holds slow work on a few instances, `labeling` the work of batches, `default` the rest.
+//! Queues: `instances` holds slow work on a few instances, `labeling` the work of batches, `exports` the files that are
+//! written of them, `default` the rest.
 
 use std::time::Duration;
 
@@ -15,15 +16,19 @@ use super::{
     assign::Next,
     outputs::{
         Chained, Closed, Corrected, Exported, NothingToDo, Provisioned, Published, Reclaimed, Routed, Synced,
+        WrittenFile,
     },
     reconcile::Report,
 };
 use crate::{
-    domain::{AnnotatorId, AssignmentId, AssignmentTaskId, RejectionId, WorkflowId},
+    domain::{
+        AnnotatorId, AssignmentId, AssignmentTaskId, ExportFormat, JobBatchRef, RejectionId, WorkflowId,
+    },
     queue::JobArgs,
 };
 
 pub const DEFAULT: &str = "default";
+pub const EXPORTS: &str = "exports";
 pub const INSTANCES: &str = "instances";
 pub const LABELING: &str = "labeling";
 
@@ -85,9 +90,12 @@ jobs! {
     /// Scores a finished gold task.
     ScoreGold { assignment_task_id: AssignmentTaskId } = "score_gold",
         DEFAULT, timeout 30 s, attempts 10;
-    /// Writes the annotations of a completed assignment to S3.
+    /// Exports a completed assignment to S3: begins the writing of its files, waits for them, and writes the manifest.
     ExportAssignment { assignment_id: AssignmentId } -> Option<Exported> = "export_assignment",
         LABELING, timeout 600 s, attempts 20, unique |job| job.assignment_id.to_string();
+    /// Writes one file of an export: the batch in a format, or the report of its gold.
+    ExportFile { assignment_id: AssignmentId, batch: JobBatchRef, format: Option<ExportFormat> }
+        -> Option<WrittenFile> = "export_file", EXPORTS, timeout 600 s, attempts 20;
     /// Brings the counters of an annotator whose work was reviewed to what the review says.
     CountReview { assignment_task_id: AssignmentTaskId } = "count_review",
         DEFAULT, timeout 30 s, attempts 20;

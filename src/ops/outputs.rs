@@ -3,7 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{AnnotatorStatus, RejectionMode, RejectionStatus, export::manifest::Counts};
+use crate::{
+    domain::{
+        AnnotatorStatus, RejectionMode, RejectionStatus,
+        export::manifest::{Counts, File},
+    },
+    queue::JobId,
+};
 
 /// Of `provision_instance`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,21 +49,32 @@ pub enum Published {
     Before,
     #[serde(rename = "over before it was published")]
     Over,
+    #[serde(rename = "has no gold yet: waits for it")]
+    TooEarly,
     #[serde(rename = "the annotator is not active: goes on when they are started")]
     NotActive,
     #[serde(untagged, rename_all = "camelCase")]
     Now { ls_project_id: i64, tasks: usize },
 }
 
-/// Of `export_assignment`: the JSON file, and what all files hold.
+/// Of `export_assignment`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exported {
-    pub key: String,
-    pub bytes: u64,
-    pub tasks: u64,
-    /// Its key.
-    pub manifest: String,
-    pub counts: Counts,
+pub enum Exported {
+    /// These jobs write the files; another job of this kind waits for them.
+    #[serde(rename = "files")]
+    Begun(Vec<JobId>),
+    /// The JSON file, the manifest's key, and what all files hold.
+    #[serde(untagged)]
+    Whole { key: String, bytes: u64, tasks: u64, manifest: String, counts: Counts },
+}
+
+/// Of `export_file`: as the manifest will tell it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrittenFile {
+    #[serde(flatten)]
+    pub file: File,
+    /// What the batch holds; none beside the report of its gold.
+    pub counts: Option<Counts>,
 }
 
 /// Of `route_rejection`.
@@ -114,7 +131,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{domain::AssignmentId, ops::assign::Next};
+    use crate::{
+        domain::{AssignmentId, ExportFormat, export::Reason},
+        ops::assign::Next,
+    };
 
     /// It is stored like this, and read from it.
     fn is<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(output: T, stored: Value) {
@@ -137,6 +157,7 @@ mod tests {
         is(Published::Now { ls_project_id: 5, tasks: 12 }, json!({"lsProjectId": 5, "tasks": 12}));
         is(Published::Before, json!("published already, or over"));
         is(Published::Over, json!("over before it was published"));
+        is(Published::TooEarly, json!("has no gold yet: waits for it"));
         let not_active = "the annotator is not active: goes on when they are started";
         is(Published::NotActive, json!(not_active));
         is(Closed::NotActive, json!(not_active));
@@ -157,9 +178,31 @@ mod tests {
             json!({"hours": 1, "events": 0, "gold": 0, "assignments": 0, "rejections": 0}),
         );
         let counts = Counts { tasks: 3, tasks_without_annotation: 1, annotations: 2 };
+        is(Exported::Begun(vec![JobId(8)]), json!({"files": [8]}));
         is(
-            Exported { key: "a.json".into(), bytes: 9, tasks: 3, manifest: "a.manifest.json".into(), counts },
+            Exported::Whole {
+                key: "a.json".into(),
+                bytes: 9,
+                tasks: 3,
+                manifest: "a.manifest.json".into(),
+                counts,
+            },
             json!({"key": "a.json", "bytes": 9, "tasks": 3, "manifest": "a.manifest.json",
+                   "counts": {"tasks": 3, "tasksWithoutAnnotation": 1, "annotations": 2}}),
+        );
+        let file = File {
+            key: "a.csv".into(),
+            format: Some(ExportFormat::Csv),
+            format_version: 1,
+            content_type: "text/csv".into(),
+            bytes: 9,
+            sha256: "00".into(),
+            left_out: [(Reason::Malformed, 2)].into(),
+        };
+        is(
+            WrittenFile { file, counts: Some(counts) },
+            json!({"key": "a.csv", "format": "csv", "formatVersion": 1, "contentType": "text/csv", "bytes": 9,
+                   "sha256": "00", "leftOut": {"malformed": 2},
                    "counts": {"tasks": 3, "tasksWithoutAnnotation": 1, "annotations": 2}}),
         );
     }

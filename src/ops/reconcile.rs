@@ -69,9 +69,10 @@ pub enum DriftKind {
     StartStuck,
     /// `stopping`, and nothing is under way: stopped again.
     StopStuck,
-    /// A pending batch, and nothing is under way: its next step is enqueued.
+    /// A pending batch, and not all that brings it on is under way: what is missing is enqueued.
     BatchStuck,
-    /// A complete batch was not exported, or changed since: it is exported.
+    /// A complete batch was not exported, or changed since, and nothing is under way or a file failed for good: it is
+    /// exported.
     ExportMissing,
     /// Tasks reserved by a batch that is over or gone: back to the pool.
     ReservationStranded,

@@ -45,6 +45,9 @@ pub enum WaitError {
 impl Tx {
     /// Enqueues a job that becomes due when all of these are completed. Until then it is `scheduled`; while one of them is in
     /// the dead set, it waits for its retry.
+    ///
+    /// Where an open job with the same unique key still waits, it waits for these from now on instead, and is due where
+    /// there is nothing to wait for: so a chain is mended of which a part was lost. One that is due already stays so.
     pub async fn enqueue_after<J: JobArgs>(
         &mut self,
         others: &[JobId],
@@ -66,10 +69,14 @@ impl Tx {
         }
         let open: Vec<i64> = known.iter().filter(|job| job.state != "completed").map(|job| job.id).collect();
         if open.is_empty() {
-            return Ok(self.enqueue(args).await?);
+            let enqueued = self.enqueue(args).await?;
+            if !enqueued.is_new && self.stop_waiting(enqueued.id).await? {
+                self.send::<J>(enqueued.id, args.flow());
+            }
+            return Ok(enqueued);
         }
         let enqueued = self.insert(args, Some(Due::Never)).await?;
-        if enqueued.is_new {
+        if enqueued.is_new || self.forget_waits(enqueued.id).await? {
             sqlx::query!(
                 "INSERT INTO job_waits (job_id, on_job, until) SELECT $1, unnest($2::bigint[]), 'completed'
                  ON CONFLICT DO NOTHING",
@@ -140,8 +147,7 @@ impl Tx {
             // Locked: whichever of them ends now ends after this, and looks who waits.
             r#"WITH holders AS (
                    SELECT id, unique_key FROM jobs
-                   WHERE kind = $1 AND unique_key = ANY ($2)
-                     AND state IN ('scheduled', 'available', 'running', 'retryable')
+                   WHERE kind = $1 AND unique_key = ANY ($2) AND finalized_at IS NULL
                    ORDER BY id FOR UPDATE
                ), marked AS (
                    UPDATE jobs SET is_awaited = true FROM holders WHERE jobs.id = holders.id AND NOT jobs.is_awaited
@@ -158,7 +164,8 @@ impl Tx {
         Ok(holders.into_iter().map(|job| (job.id, job.unique_key)).collect())
     }
 
-    /// Enqueues a job that becomes due when all of the batch are completed.
+    /// Enqueues a job that becomes due when all of the batch are completed. An open one with its unique key that still waits,
+    /// waits for this from now on.
     pub async fn enqueue_when_done<J: JobArgs>(
         &mut self,
         batch: BatchId,
@@ -184,7 +191,7 @@ impl Tx {
         args: &J,
     ) -> sqlx::Result<Enqueued> {
         let enqueued = self.insert(args, Some(Due::Never)).await?;
-        if enqueued.is_new {
+        if enqueued.is_new || self.forget_waits(enqueued.id).await? {
             sqlx::query!(
                 "INSERT INTO job_waits (job_id, on_batch, until) VALUES ($1, $2, $3)",
                 enqueued.id as JobId,

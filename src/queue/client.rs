@@ -274,6 +274,11 @@ impl Tx {
         .await
     }
 
+    /// Has the id of a job that is due now sent when this transaction is committed.
+    pub(super) fn send<J: JobArgs>(&mut self, id: JobId, flow: Option<String>) {
+        self.enqueued.push((lane::<J>(flow), vec![id]));
+    }
+
     /// Has `flag` raised when this transaction is committed.
     pub(super) fn on_commit(&mut self, flag: Arc<AtomicBool>) {
         self.finishes.push(flag);

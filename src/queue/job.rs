@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -171,6 +172,21 @@ impl JobContext {
     /// characters. Lines after [`JobContext::finish_in`] are lost.
     pub fn log(&self, line: impl AsRef<str>) {
         self.notes().log(line.as_ref());
+    }
+
+    /// Fails if this run is no longer the job's: another has taken it over, or it was ended otherwise. For effects outside of
+    /// Postgres, asked once the lock that orders them is held: who waited for it may have been taken for dead meanwhile.
+    pub async fn ensure_current(&self, db: &mut PgConnection) -> Result<(), FinishError> {
+        let is_current = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT FROM jobs WHERE id = $1 AND attempt = $2 AND worker_id = $3)
+                   AS "is_current!""#,
+            self.id as JobId,
+            self.attempt,
+            self.worker,
+        )
+        .fetch_one(db)
+        .await?;
+        if is_current { Ok(()) } else { Err(FinishError::LeaseLost { id: self.id, attempt: self.attempt }) }
     }
 
     /// Completes the job in the transaction of its effects: they and the completion are committed together or

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{
     admin::JobState,
+    batches::BatchId,
     client::Client,
     job::{JobArgs, JobId},
     payload,
@@ -43,6 +44,23 @@ impl Client {
             return Err(ResultError::NotCompleted { id, state: job.state });
         }
         decode::<J>(id, job.result)
+    }
+
+    /// What the completed jobs of this kind in a batch returned, in the order in which they were enqueued. Those that are not
+    /// completed are not among them, nor those that were removed since.
+    pub async fn batch_results<J: JobArgs>(
+        &self,
+        batch: BatchId,
+    ) -> Result<Vec<(JobId, J::Output)>, ResultError> {
+        let jobs = sqlx::query!(
+            r#"SELECT id AS "id: JobId", result FROM jobs
+               WHERE batch_id = $1 AND kind = $2 AND state = 'completed' ORDER BY id"#,
+            batch.0,
+            J::KIND
+        )
+        .fetch_all(self.pool())
+        .await?;
+        jobs.into_iter().map(|job| Ok((job.id, decode::<J>(job.id, job.result)?))).collect()
     }
 }
 

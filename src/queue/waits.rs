@@ -8,7 +8,75 @@
 
 use sqlx::PgPool;
 
-use super::{client::Client, dispatch::DueJob, job::JobId};
+use super::{
+    client::{Client, Tx},
+    dispatch::DueJob,
+    job::{JobArgs, JobId},
+};
+
+impl Tx {
+    /// Enqueues, unless an open job with the same unique key comes by itself; false: one does. One that waits in vain is made
+    /// due. For callers that look again and again.
+    pub async fn bring_on<J: JobArgs>(&mut self, args: &J) -> sqlx::Result<bool> {
+        let enqueued = self.enqueue(args).await?;
+        if enqueued.is_new {
+            return Ok(true);
+        }
+        let is_stuck = self.waits_in_vain(enqueued.id).await? && self.stop_waiting(enqueued.id).await?;
+        if is_stuck {
+            self.send::<J>(enqueued.id, args.flow());
+        }
+        Ok(is_stuck)
+    }
+
+    /// Whether a job waits for one that failed, or for a batch of which one failed and nothing goes on: only a retry of what
+    /// failed would make it due.
+    async fn waits_in_vain(&mut self, id: JobId) -> sqlx::Result<bool> {
+        sqlx::query_scalar!(
+            r#"SELECT EXISTS (
+                   SELECT FROM jobs AS waiting JOIN job_waits ON job_id = waiting.id
+                   WHERE waiting.id = $1 AND waiting.state = 'scheduled' AND waiting.scheduled_at = '9999-12-31Z'
+                     AND until = 'completed'
+                     AND (EXISTS (SELECT FROM jobs WHERE id = on_job AND state IN ('discarded', 'cancelled'))
+                          OR (SELECT bool_and(state IN ('discarded', 'cancelled')) FROM jobs
+                              WHERE batch_id = on_batch AND (finalized_at IS NULL OR dispatched_at IS NULL)))
+               ) AS "in_vain!""#,
+            id as JobId,
+        )
+        .fetch_one(&mut *self.inner)
+        .await
+    }
+
+    /// Takes away what a job waits for; whether it waits still, for nothing then. Waits are locked before jobs, as
+    /// [`settle`] does it.
+    pub(super) async fn forget_waits(&mut self, id: JobId) -> sqlx::Result<bool> {
+        sqlx::query!("DELETE FROM job_waits WHERE job_id = $1", id as JobId)
+            .execute(&mut *self.inner)
+            .await?;
+        let waiting = sqlx::query!(
+            "SELECT FROM jobs WHERE id = $1 AND state = 'scheduled' AND scheduled_at = '9999-12-31Z' FOR UPDATE",
+            id as JobId,
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        Ok(waiting.is_some())
+    }
+
+    /// Makes a job due that waits for others; false: it does not wait.
+    pub(super) async fn stop_waiting(&mut self, id: JobId) -> sqlx::Result<bool> {
+        sqlx::query!("DELETE FROM job_waits WHERE job_id = $1", id as JobId)
+            .execute(&mut *self.inner)
+            .await?;
+        let due = sqlx::query!(
+            "UPDATE jobs SET state = 'available', scheduled_at = now(), dispatched_at = now()
+             WHERE id = $1 AND state = 'scheduled' AND scheduled_at = '9999-12-31Z'",
+            id as JobId,
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(due.rows_affected() == 1)
+    }
+}
 
 /// Takes away what has come: of these jobs, or of all. Makes due who waits for nothing more.
 pub(super) async fn settle(client: &Client, ended: Option<&[i64]>) -> sqlx::Result<Vec<DueJob>> {

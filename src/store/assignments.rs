@@ -297,6 +297,17 @@ pub async fn set_exported(
     Ok(set.rows_affected() == 1)
 }
 
+/// Whether it is completed, its row locked.
+pub async fn lock_completed(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"SELECT status = 'completed' AS "completed!" FROM assignments WHERE id = $1 FOR NO KEY UPDATE"#,
+        id.0
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(found.unwrap_or(false))
+}
+
 pub async fn is_completed(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<bool> {
     let found = sqlx::query_scalar!(
         r#"SELECT status = 'completed' AS "completed!" FROM assignments WHERE id = $1"#,

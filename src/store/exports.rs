@@ -1,11 +1,11 @@
-//! What an export is written from, and the uploads that are under way.
+//! What an export is written from, and the exports and uploads that are under way.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::domain::{
-    AnnotatorId, AssignmentId, ExportFormats, GoldTaskId, WorkflowId,
+    AnnotatorId, AssignmentId, ExportFormats, GoldTaskId, JobBatchRef, WorkflowId,
     export::{Task, quality::GoldAnswer},
 };
 
@@ -35,6 +35,68 @@ pub async fn target(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<Opt
     )
     .fetch_optional(db)
     .await
+}
+
+/// An export that was begun and has not ended: what its files are made of, decided once for all of them.
+#[derive(Debug)]
+pub struct UnderWay {
+    /// The jobs that write its files.
+    pub batch: JobBatchRef,
+    pub workflow_id: WorkflowId,
+    pub annotator_id: AnnotatorId,
+    /// Of all keys.
+    pub prefix: String,
+    pub formats: ExportFormats,
+    pub config_xml: Option<String>,
+    /// The assignment's version when it was begun.
+    pub version: DateTime<Utc>,
+    /// The assignment is as it was then.
+    pub is_current: bool,
+}
+
+pub async fn under_way(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<Option<UnderWay>> {
+    sqlx::query_as!(
+        UnderWay,
+        r#"SELECT job_batch AS "batch: JobBatchRef", workflow_id AS "workflow_id: WorkflowId",
+                  annotator_id AS "annotator_id: AnnotatorId", prefix, formats AS "formats: ExportFormats", config_xml,
+                  version, status = 'completed' AND updated_at = version AS "is_current!"
+           FROM exports_under_way JOIN assignments ON assignments.id = assignment_id
+           WHERE assignment_id = $1"#,
+        id.0
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Has this batch write the export's files, in place of any other.
+pub async fn begin(
+    db: &mut PgConnection,
+    id: AssignmentId,
+    batch: JobBatchRef,
+    prefix: &str,
+    target: &Target,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO exports_under_way (assignment_id, job_batch, version, prefix, formats, config_xml)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (assignment_id) DO UPDATE
+         SET job_batch = excluded.job_batch, version = excluded.version, prefix = excluded.prefix,
+             formats = excluded.formats, config_xml = excluded.config_xml, begun_at = excluded.begun_at",
+        id.0,
+        batch.0,
+        target.version,
+        prefix,
+        &target.formats.names(),
+        target.config_xml
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub async fn end(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM exports_under_way WHERE assignment_id = $1", id.0).execute(db).await?;
+    Ok(())
 }
 
 /// Tasks of the deliverable after this position, in the batch's order; gold is left out: it is not the customer's. So
@@ -122,10 +184,20 @@ pub async fn add_upload(db: &mut PgConnection, id: AssignmentId, upload: &Upload
     Ok(())
 }
 
-pub async fn uploads(db: &mut PgConnection, id: AssignmentId) -> sqlx::Result<Vec<Upload>> {
-    sqlx::query_as!(Upload, "SELECT upload_id, key FROM export_uploads WHERE assignment_id = $1", id.0)
-        .fetch_all(db)
-        .await
+/// Of one key, if given.
+pub async fn uploads(
+    db: &mut PgConnection,
+    id: AssignmentId,
+    key: Option<&str>,
+) -> sqlx::Result<Vec<Upload>> {
+    sqlx::query_as!(
+        Upload,
+        "SELECT upload_id, key FROM export_uploads WHERE assignment_id = $1 AND ($2::text IS NULL OR key = $2)",
+        id.0,
+        key
+    )
+    .fetch_all(db)
+    .await
 }
 
 /// It is over, one way or the other.

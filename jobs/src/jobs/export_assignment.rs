@@ -1,242 +1,214 @@
-//! Writes the annotations of a completed assignment to S3, in each format that its workflow names, with a quality report
-//! of its gold and, last, a manifest: while the manifest is there, the files are as it says.
+//! Exports a completed assignment to S3: begins a batch of jobs that write its files, waits for them as `scheduled`, and
+//! ends with a manifest of what they wrote. Beginning and ending are two jobs of this kind and of one unique key: whatever
+//! calls for an export meanwhile finds one of them open.
 //!
-//! Keys are derived from the assignment and bytes from its annotations, so a second run writes the same again. Tasks are
-//! read in pages and sent in parts, for one format after the other: memory does not grow with the batch.
+//! While the manifest is there, the files are as it says, whatever runs twice, late, or dies at any line:
+//!
+//! - `exports_under_way` names the batch that may write. A file's job looks there under the assignment's lock, which it
+//!   shares with the other files, just before its file is seen; beginning and ending have that lock alone. So nobody writes
+//!   from when the manifest is taken away or written until the lock is free, and who comes later finds another batch under
+//!   way, or none.
+//! - Of two runs of one job, as when a worker was thought dead, one waits for the other by the lock, and then finds that it
+//!   is no longer the job's run. So what a file's job returned is what was written last.
+//! - Where the lock's connection breaks unnoticed, it is asked before each step that others see, and beginning ends all
+//!   uploads of those before. The bytes are derived from what the annotations are; a run of the same batch writes the same.
+//!
+//! No change is lost: it raises the assignment's version and asks for an export in one transaction. The ending compares
+//! versions when it notes the export; if they differ, it begins again. The same happens when files are missing, as an
+//! operator deleted one's job, or did not wait for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use anyhow::Context;
-use aws_sdk_s3::error::DisplayErrorContext;
+use anyhow::ensure;
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata};
 use labelfleet::{
     domain::{
-        AssignmentId, ExportFormat, JobRef,
-        export::{
-            Interface, LeftOut, Task,
-            manifest::{self, Counts, File, Manifest},
-            quality::QualityReport,
-        },
+        AssignmentId, ExportFormat, ExportFormats, JobBatchRef, JobRef,
+        export::manifest::{self, Counts, Manifest},
     },
     lock::{Key, LockError, Session},
-    ops::{jobs::ExportAssignment, outputs::Exported},
-    queue::{JobContext, JobError, JobResult, OrRetry, Run},
+    ops::{
+        jobs::{ExportAssignment, ExportFile},
+        outputs::{Exported, WrittenFile},
+    },
+    queue::{BatchId, JobContext, JobError, JobResult, OrRetry, Run},
     store::{
-        self,
-        exports::{self, Target},
+        assignments,
+        exports::{self, Target, UnderWay},
     },
 };
 
 use crate::{
     Deps,
-    upload::{self, Object, Written},
+    upload::{self, Object},
 };
-
-/// Tasks in memory at once: a brush mask may have hundreds of kilobytes.
-const PAGE: i64 = 100;
-
-/// Collected before they are handed on.
-const CHUNK: usize = 64 * 1024;
 
 impl Run<Deps> for ExportAssignment {
     async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult<Option<Exported>> {
-        // Two exports at once could leave the older in place.
-        let lock = match Session::try_acquire(&deps.pool, Key::Assignment(self.assignment_id.0)).await {
+        let mut lock = match Session::try_acquire(&deps.pool, Key::Assignment(self.assignment_id.0)).await {
             Ok(lock) => lock,
             Err(LockError::Taken(_)) => return Err(JobError::Snooze(Duration::from_secs(1))),
             Err(error) => return Err(JobError::Retry(error.into())),
         };
-        let outcome = export(self.assignment_id, &context, &deps).await;
+        let outcome = export(self, &context, &mut lock, &deps).await;
         lock.release().await;
         outcome
     }
 }
 
-async fn export(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResult<Option<Exported>> {
-    upload::abort_left(deps, id).await.or_retry()?;
-    let target = exports::target(&mut *deps.pool.acquire().await.or_retry()?, id).await.or_retry()?;
-    let Some(target) = target else { return Ok(None) };
-    let export = Export { id, deps, prefix: prefix(&target.s3_export_path, id), target };
-
-    export.remove_manifest().await.or_retry()?;
-    let files = match export.files().await {
-        Ok(files) => files,
-        Err(error) => {
-            // Whoever runs next would do it too, but may come in hours.
-            if let Err(error) = upload::abort_left(deps, id).await {
-                tracing::warn!(assignment = %id, error = format!("{error:#}"), "uploads are left open");
-            }
-            return Err(JobError::Retry(error));
+async fn export(
+    job: ExportAssignment,
+    context: &JobContext,
+    lock: &mut Session,
+    deps: &Deps,
+) -> JobResult<Option<Exported>> {
+    let id = job.assignment_id;
+    let mut db = deps.pool.acquire().await.or_retry()?;
+    // Whoever ran it instead of us may be done: what is there then is not to be touched.
+    context.ensure_current(&mut db).await.or_retry()?;
+    let target = exports::target(&mut db, id).await.or_retry()?;
+    let begun = exports::under_way(&mut db, id).await.or_retry()?;
+    drop(db);
+    let Some(target) = target else { return leave(job, context, deps).await };
+    if let Some(begun) = begun.filter(|begun| begun.is_current) {
+        let written = deps.queue.batch_results::<ExportFile>(BatchId(begun.batch.0)).await.or_retry()?;
+        let written = written.into_iter().filter_map(|(_, file)| file).collect();
+        if let Some(whole) = Whole::of(&begun, written) {
+            return end(job, begun, whole, context, lock, deps).await;
         }
-    };
-    let json = files.iter().find(|file| file.format == Some(ExportFormat::Json));
-    let json = json.context("JSON is always among the formats").or_retry()?;
-    let (key, bytes, sha256) = (json.key.clone(), json.bytes, json.sha256.clone());
-    let counts = export.counts().await.or_retry()?;
-    let version = export.target.version;
-    let current = exports::target(&mut *deps.pool.acquire().await.or_retry()?, id).await.or_retry()?;
-    if current.is_none_or(|current| current.version != version) {
-        // An annotation came in meanwhile, and its own call for an export was answered with this run.
+    }
+    begin(job, target, context, lock, deps).await
+}
+
+/// The assignment is not completed any more. Under its row's lock: whoever completes it after this finds the job ended.
+async fn leave(job: ExportAssignment, context: &JobContext, deps: &Deps) -> JobResult<Option<Exported>> {
+    let mut tx = deps.queue.begin().await.or_retry()?;
+    if assignments::lock_completed(&mut tx, job.assignment_id).await.or_retry()? {
         return Err(JobError::Snooze(Duration::ZERO));
     }
-    let written = export.manifest(files, counts).await.or_retry()?;
+    exports::end(&mut tx, job.assignment_id).await.or_retry()?;
+    context.finish_in::<ExportAssignment>(&mut tx, &None).await.or_retry()?;
+    tx.commit().await.or_retry()?;
+    Ok(None)
+}
+
+async fn begin(
+    job: ExportAssignment,
+    target: Target,
+    context: &JobContext,
+    lock: &mut Session,
+    deps: &Deps,
+) -> JobResult<Option<Exported>> {
+    let (id, prefix) = (job.assignment_id, prefix(&target.s3_export_path, job.assignment_id));
+    upload::abort_left(deps, id, None).await.or_retry()?;
+    remove_manifest(&prefix, lock, deps).await.or_retry()?;
 
     let mut tx = deps.queue.begin().await.or_retry()?;
-    let (size, job) = (i64::try_from(bytes).or_retry()?, JobRef(context.id.0));
-    if !store::assignments::set_exported(&mut tx, id, version, &key, size, &sha256, job).await.or_retry()? {
+    let engine = tx.enqueue_batch::<ExportFile>(&[]).await.or_retry()?.id;
+    let batch = JobBatchRef(engine.0);
+    let file = |format| ExportFile { assignment_id: id, batch, format };
+    let files: Vec<_> = files(&target.formats).map(file).collect();
+    let files = tx.add_to_batch(engine, &files).await.or_retry()?;
+    exports::begin(&mut tx, id, batch, &prefix, &target).await.or_retry()?;
+    let outcome = Some(Exported::Begun(files.into_iter().map(|file| file.id).collect()));
+    context.finish_in::<ExportAssignment>(&mut tx, &outcome).await.or_retry()?;
+    // Its unique key is free now.
+    tx.enqueue_when_done(engine, &job).await.or_retry()?;
+    tx.commit().await.or_retry()?;
+    Ok(outcome)
+}
+
+/// All files of an export, in the manifest's order.
+struct Whole {
+    files: Vec<WrittenFile>,
+    json: manifest::File,
+    counts: Counts,
+}
+
+impl Whole {
+    /// None: a file is missing.
+    fn of(export: &UnderWay, written: Vec<WrittenFile>) -> Option<Self> {
+        let mut written: BTreeMap<_, _> = written.into_iter().map(|file| (file.file.format, file)).collect();
+        let files: Vec<_> =
+            files(&export.formats).map(|format| written.remove(&format)).collect::<Option<_>>()?;
+        let json = files.iter().find(|file| file.file.format == Some(ExportFormat::Json))?;
+        Some(Self { json: json.file.clone(), counts: json.counts?, files })
+    }
+}
+
+async fn end(
+    job: ExportAssignment,
+    export: UnderWay,
+    whole: Whole,
+    context: &JobContext,
+    lock: &mut Session,
+    deps: &Deps,
+) -> JobResult<Option<Exported>> {
+    let (id, Whole { files, json, counts }) = (job.assignment_id, whole);
+    let manifest = Manifest {
+        manifest_version: manifest::VERSION,
+        labelfleet_version: env!("CARGO_PKG_VERSION"),
+        assignment_id: id,
+        workflow_id: export.workflow_id,
+        annotator_id: export.annotator_id,
+        bucket: deps.s3.bucket.clone(),
+        counts,
+        files: files.into_iter().map(|file| file.file).collect(),
+    };
+    let manifest = write_manifest(id, &export.prefix, &manifest, lock, deps).await.or_retry()?;
+
+    let mut tx = deps.queue.begin().await.or_retry()?;
+    let (bytes, noted_by) = (i64::try_from(json.bytes).or_retry()?, JobRef(context.id.0));
+    let is_exported =
+        assignments::set_exported(&mut tx, id, export.version, &json.key, bytes, &json.sha256, noted_by);
+    if !is_exported.await.or_retry()? {
+        // Something has changed just now.
         return Err(JobError::Snooze(Duration::ZERO));
     }
-    let outcome = Some(Exported { key, bytes, tasks: counts.tasks, manifest: written.key, counts });
+    exports::end(&mut tx, id).await.or_retry()?;
+    let (key, bytes, tasks) = (json.key, json.bytes, counts.tasks);
+    let outcome = Some(Exported::Whole { key, bytes, tasks, manifest, counts });
     context.finish_in::<ExportAssignment>(&mut tx, &outcome).await.or_retry()?;
     tx.commit().await.or_retry()?;
     Ok(outcome)
 }
 
-struct Export<'a> {
+/// From here on the files may be of two exports; deleting what is not there is no error to S3.
+async fn remove_manifest(prefix: &str, lock: &mut Session, deps: &Deps) -> anyhow::Result<()> {
+    let (s3, key) = (&deps.s3, format!("{prefix}{MANIFEST}"));
+    ensure!(lock.is_held().await, "the lock was lost before {key} was removed");
+    match s3.client.delete_object().bucket(&s3.bucket).key(&key).send().await {
+        Err(error) if !error.as_service_error().is_some_and(is_missing) => {
+            anyhow::bail!("deleting s3://{}/{key}: {}", s3.bucket, DisplayErrorContext(&error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns its key.
+async fn write_manifest(
     id: AssignmentId,
-    deps: &'a Deps,
-    target: Target,
-    /// Of all keys.
-    prefix: String,
+    prefix: &str,
+    manifest: &Manifest,
+    lock: &mut Session,
+    deps: &Deps,
+) -> anyhow::Result<String> {
+    let key = format!("{prefix}{MANIFEST}");
+    let mut object = Object::new(deps, id, key, upload::JSON);
+    object.write(&mut upload::json(manifest)?).await?;
+    ensure!(lock.is_held().await, "the lock was lost before the manifest was written");
+    Ok(object.finish().await?.key)
 }
 
-impl Export<'_> {
-    fn object(&self, suffix: &str, content_type: &'static str) -> Object<'_> {
-        Object::new(self.deps, self.id, format!("{}{suffix}", self.prefix), content_type)
-    }
-
-    /// From here on the files may be of two exports; deleting what is not there is no error to S3.
-    async fn remove_manifest(&self) -> anyhow::Result<()> {
-        let (s3, key) = (&self.deps.s3, format!("{}{MANIFEST}", self.prefix));
-        let delete = s3.client.delete_object().bucket(&s3.bucket).key(&key).send().await;
-        match delete {
-            Err(error) if !error.as_service_error().is_some_and(is_missing) => {
-                let cause = DisplayErrorContext(&error);
-                anyhow::bail!("deleting s3://{}/{key}: {cause}", s3.bucket)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn files(&self) -> anyhow::Result<Vec<File>> {
-        let mut files = Vec::new();
-        for format in self.target.formats.iter() {
-            files.push(self.file(format).await?);
-        }
-        files.push(self.quality().await?);
-        Ok(files)
-    }
-
-    async fn file(&self, format: ExportFormat) -> anyhow::Result<File> {
-        let interface = self.target.config_xml.as_deref().map(Interface::parse).unwrap_or_default();
-        let mut encoder = format.encoder(&interface);
-        let mut object = self.object(format.suffix(), format.content_type());
-        let mut out = Vec::new();
-        for pass in 0..encoder.passes() {
-            encoder.begin(pass, &mut out)?;
-            let mut pages = Pages::new(self);
-            while let Some(tasks) = pages.next().await? {
-                for task in &tasks {
-                    encoder.task(pass, task, &mut out)?;
-                    if out.len() >= CHUNK {
-                        object.write(&mut out).await?;
-                    }
-                }
-            }
-            encoder.end(pass, &mut out)?;
-        }
-        object.write(&mut out).await?;
-        Ok(file(object.finish().await?, Some(format), format.content_type(), encoder.left_out()))
-    }
-
-    async fn quality(&self) -> anyhow::Result<File> {
-        let (target, bucket) = (&self.target, &self.deps.s3.bucket);
-        let results = exports::gold_answers(&mut *self.deps.pool.acquire().await?, self.id, bucket).await?;
-        let report = QualityReport::new(self.id, target.workflow_id, target.annotator_id, results);
-        let written = self.write_json(QUALITY, &report).await?;
-        Ok(file(written, None, JSON, LeftOut::new()))
-    }
-
-    async fn counts(&self) -> anyhow::Result<Counts> {
-        let mut counts = Counts::default();
-        let mut pages = Pages::new(self);
-        while let Some(tasks) = pages.next().await? {
-            for task in tasks {
-                counts.tasks += 1;
-                counts.tasks_without_annotation += u64::from(task.standing().is_none());
-                counts.annotations += task.annotations.len() as u64;
-            }
-        }
-        Ok(counts)
-    }
-
-    async fn manifest(&self, files: Vec<File>, counts: Counts) -> anyhow::Result<Written> {
-        let manifest = Manifest {
-            manifest_version: manifest::VERSION,
-            labelfleet_version: env!("CARGO_PKG_VERSION"),
-            assignment_id: self.id,
-            workflow_id: self.target.workflow_id,
-            annotator_id: self.target.annotator_id,
-            bucket: self.deps.s3.bucket.clone(),
-            counts,
-            files,
-        };
-        self.write_json(MANIFEST, &manifest).await
-    }
-
-    async fn write_json(&self, suffix: &str, value: &impl serde::Serialize) -> anyhow::Result<Written> {
-        let mut bytes = serde_json::to_vec_pretty(value).context("write JSON")?;
-        bytes.push(b'\n');
-        let mut object = self.object(suffix, JSON);
-        object.write(&mut bytes).await?;
-        object.finish().await
-    }
-}
-
-const JSON: &str = "application/json";
-const QUALITY: &str = ".quality.json";
 const MANIFEST: &str = ".manifest.json";
 
-fn is_missing(error: &impl aws_sdk_s3::error::ProvideErrorMetadata) -> bool {
+/// The files of an export in these formats; none: the quality report.
+fn files(formats: &ExportFormats) -> impl Iterator<Item = Option<ExportFormat>> {
+    formats.iter().map(Some).chain([None])
+}
+
+fn is_missing(error: &impl ProvideErrorMetadata) -> bool {
     matches!(error.code(), Some("NoSuchKey" | "NotFound"))
-}
-
-fn file(
-    written: Written,
-    format: Option<ExportFormat>,
-    content_type: &'static str,
-    left_out: LeftOut,
-) -> File {
-    File {
-        key: written.key,
-        format,
-        format_version: format.map_or(1, ExportFormat::version),
-        content_type,
-        bytes: written.bytes,
-        sha256: written.sha256,
-        left_out,
-    }
-}
-
-/// The batch's tasks, a page at a time.
-struct Pages<'a> {
-    export: &'a Export<'a>,
-    position: i32,
-}
-
-impl<'a> Pages<'a> {
-    fn new(export: &'a Export<'a>) -> Self {
-        Self { export, position: i32::MIN }
-    }
-
-    /// None after the last.
-    async fn next(&mut self) -> anyhow::Result<Option<Vec<Task>>> {
-        let Export { id, deps, .. } = self.export;
-        let mut db = deps.pool.acquire().await?;
-        let tasks = exports::tasks_after(&mut db, *id, &deps.s3.bucket, self.position, PAGE).await?;
-        let Some(last) = tasks.last() else { return Ok(None) };
-        self.position = last.position;
-        Ok(Some(tasks))
-    }
 }
 
 /// `{s3ExportPath}/assignment-{id}`.

@@ -1,4 +1,4 @@
-//! Mixes gold tasks into a reserved batch, where nobody can tell them from the rest.
+//! Mixes gold tasks into a reserved batch, where nobody can tell them from the rest. The batch's publishing waits for it.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use labelfleet::{
         batch::{gold_count, gold_positions},
     },
     lock::{Key, lock_in},
-    ops::jobs::{InjectGold, PublishAssignment},
+    ops::jobs::InjectGold,
     queue::{JobContext, JobResult, OrRetry, Run, Tx},
     store,
 };
@@ -19,7 +19,6 @@ impl Run<Deps> for InjectGold {
     async fn run(self, context: JobContext, deps: Arc<Deps>) -> JobResult {
         let mut tx = deps.queue.begin().await.or_retry()?;
         mix_in(&mut tx, self, JobRef(context.id.0)).await.or_retry()?;
-        tx.enqueue(&PublishAssignment { assignment_id: self.assignment_id }).await.or_retry()?;
         context.finish_in::<Self>(&mut tx, &()).await.or_retry()?;
         tx.commit().await.or_retry()?;
         Ok(())

@@ -9,6 +9,7 @@ mod close_project;
 mod correct_rollups;
 mod count_review;
 mod export_assignment;
+mod export_file;
 mod inject_gold;
 mod provision_instance;
 mod publish_assignment;

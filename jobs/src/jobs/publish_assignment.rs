@@ -14,10 +14,11 @@ use anyhow::{Context, anyhow};
 use futures::TryStreamExt;
 use labelfleet::{
     domain::{
-        AnnotatorStatus, AssignmentId, AssignmentTaskId, JobRef, event::token_in, review, source::image_field,
+        AnnotatorStatus, AssignmentId, AssignmentStatus, AssignmentTaskId, JobRef, event::token_in, review,
+        source::image_field,
     },
-    lock::{Key, LockError, Session},
-    ops::{ingest::finish, jobs::PublishAssignment, outputs::Published},
+    lock::{Key, LockError, Session, lock_in},
+    ops::{assign::mix_in_and_publish, ingest::finish, jobs::PublishAssignment, outputs::Published},
     queue::{JobContext, JobError, JobResult, OrDiscard, OrRetry, Run},
     store::{
         self,
@@ -57,7 +58,7 @@ impl Run<Deps> for PublishAssignment {
 async fn publish(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResult<Published> {
     let mut db = deps.pool.acquire().await.or_retry()?;
     let Some(batch) = store::publishing::batch(&mut db, id).await.or_retry()? else {
-        return Ok(Published::Before);
+        return not_now(id, context, deps).await;
     };
     let instance = store::publishing::instance(&mut db, batch.annotator_id).await.or_retry()?;
     let slots = store::assignments::slots(&mut db, id).await.or_retry()?;
@@ -95,6 +96,21 @@ async fn publish(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResu
     context.finish_in::<PublishAssignment>(&mut tx, &outcome).await.or_retry()?;
     tx.commit().await.or_retry()?;
     Ok(outcome)
+}
+
+/// Published already, or over; or somebody did not wait until it had its gold: then it waits again.
+async fn not_now(id: AssignmentId, context: &JobContext, deps: &Deps) -> JobResult<Published> {
+    let mut tx = deps.queue.begin().await.or_retry()?;
+    let assignment = store::assignments::get(&mut tx, id).await.or_retry()?;
+    let Some(early) = assignment.filter(|it| it.status == AssignmentStatus::Pending && !it.has_gold) else {
+        return Ok(Published::Before);
+    };
+    // Before the jobs' rows, as mixing gold in takes both.
+    lock_in(&mut tx, Key::AssignTo(early.annotator_id.0)).await.or_retry()?;
+    context.finish_in::<PublishAssignment>(&mut tx, &Published::TooEarly).await.or_retry()?;
+    mix_in_and_publish(&mut tx, id).await.or_retry()?;
+    tx.commit().await.or_retry()?;
+    Ok(Published::TooEarly)
 }
 
 /// Derived, so that a project whose creation was not heard of is found again.

@@ -1,8 +1,10 @@
 //! The last object of an export: while it is there, the files that it names are there as it says.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use super::LeftOut;
+use super::{LeftOut, Task};
 use crate::domain::{AnnotatorId, AssignmentId, ExportFormat, WorkflowId};
 
 /// Raised when a reader of the manifest would notice.
@@ -33,14 +35,22 @@ pub struct Counts {
     pub annotations: u64,
 }
 
-#[derive(Debug, Serialize)]
+impl Counts {
+    pub fn add(&mut self, task: &Task) {
+        self.tasks += 1;
+        self.tasks_without_annotation += u64::from(task.standing().is_none());
+        self.annotations += task.annotations.len() as u64;
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct File {
     pub key: String,
     /// None of the quality report.
     pub format: Option<ExportFormat>,
     pub format_version: u32,
-    pub content_type: &'static str,
+    pub content_type: Cow<'static, str>,
     pub bytes: u64,
     /// Of the bytes, in hexadecimal.
     pub sha256: String,

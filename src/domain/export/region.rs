@@ -4,13 +4,13 @@
 //! turns clockwise about its top left corner, an ellipse about its centre, both in pixels: in percent a rotation is no
 //! rotation unless the image is square.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::brush::{self, Mask};
 
 /// Why a region is not in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Reason {
     /// `original_width` and `original_height` are missing.

@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 
 use super::{
     lab::Lab,
-    probe::{Act, Overlong, Probe, Told},
+    probe::{Act, Overlong, Probe, Single, Told},
 };
 
 async fn completed(lab: &Lab, act: Act) -> JobId {
@@ -76,5 +76,26 @@ async fn why_there_is_no_result_is_said() {
     set_result(&lab, r#"{"of": "an older version"}"#).await;
     let old = error(&lab, waiting).await;
     assert!(matches!(old, ResultError::Undecodable { kind: "probe", .. }), "{old}");
+    worker.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_is_asked_for_what_its_jobs_of_a_kind_returned() {
+    let lab = Lab::new().await;
+    let mut tx = lab.queue.begin().await.unwrap();
+    let acts = [Act::LooseEffect { first_sleeps_millis: 0 }, Act::Discard, Act::Nothing];
+    let batch = tx.enqueue_batch(&acts.map(|act| Probe { key: 1, act })).await.unwrap();
+    let other = tx.add_to_batch(batch.id, &[Single { key: "again".into() }]).await.unwrap();
+    tx.commit().await.unwrap();
+    let (worker, _) = lab.worker().await;
+    for job in batch.jobs.iter().chain(&other) {
+        lab.ended(job.id).await;
+    }
+    let results = lab.queue.batch_results::<Probe>(batch.id).await.unwrap();
+    let returned: Vec<_> = results.iter().map(|(_, told)| told.clone()).collect();
+    assert_eq!(returned, [Some(Told::Attempt(1)), None], "the dead one has none");
+    assert!(results.iter().all(|(id, _)| batch.jobs.iter().any(|job| job.id == *id)));
+    let results = lab.queue.batch_results::<Single>(batch.id).await.unwrap();
+    assert_eq!(results, [(other[0].id, ())]);
     worker.drain().await;
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     lab::{Lab, nothing},
-    probe::{self, Act, Probe, Probes, QUEUE},
+    probe::{self, Act, Probe, Probes, QUEUE, Single},
 };
 use crate::support::wait;
 
@@ -348,5 +348,75 @@ async fn batches_of_which_nothing_is_left_are_removed() {
         sqlx::query_scalar("SELECT id FROM job_batches ORDER BY id").fetch_all(lab.pool()).await.unwrap();
     assert_eq!(left, [dead.0, awaited.0, young.0]);
     assert!(!left.contains(&over.0));
+    worker.drain().await;
+}
+
+/// What was waited for may have been lost: the chain is mended by who says anew what is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_still_waits_waits_for_what_was_said_last() {
+    let lab = Lab::new().await;
+    let single = Single { key: "again".into() };
+    let after = async |others: &[JobId]| {
+        let mut tx = lab.queue.begin().await.unwrap();
+        let enqueued = tx.enqueue_after(others, &single).await.unwrap();
+        tx.commit().await.unwrap();
+        enqueued
+    };
+    let (worker, _) = lab.worker().await;
+    let dead = lab.enqueue(1, Act::Discard).await;
+    lab.ended(dead).await;
+    let waiting = after(&[dead]).await;
+    assert!(waiting.is_new);
+    let slow = lab.enqueue(2, Act::LooseEffect { first_sleeps_millis: 500 }).await;
+    lab.rows("starts", 1, PATIENCE).await;
+    let again = after(&[slow]).await;
+    assert_eq!((again.id, again.is_new), (waiting.id, false));
+    comes_after(&lab, waiting.id, &[slow]).await;
+
+    let waiting = after(&[dead]).await;
+    assert_eq!(state(&lab, waiting.id).await, JobState::Scheduled);
+    let over = after(&[slow]).await;
+    assert_eq!((over.id, over.is_new), (waiting.id, false));
+    assert_eq!(lab.ended(waiting.id).await.state, JobState::Completed, "nothing is left to wait for");
+    worker.drain().await;
+    assert_eq!(lab.scalar("SELECT count(*) FROM job_waits").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_in_vain_is_brought_on_and_nobody_else() {
+    let lab = Lab::new().await;
+    let bring_on = async |key: &str| {
+        let mut tx = lab.queue.begin().await.unwrap();
+        let brought = tx.bring_on(&Single { key: key.into() }).await.unwrap();
+        tx.commit().await.unwrap();
+        brought
+    };
+    let mut tx = lab.queue.begin().await.unwrap();
+    let batch = tx.enqueue_batch(&[probe(1, Act::Discard), probe(2, Act::Nothing)]).await.unwrap();
+    let held = tx.add_to_batch(batch.id, &[probe(3, Act::Nothing)]).await.unwrap()[0].id;
+    let end = tx.enqueue_when_done(batch.id, &Single { key: "batch again".into() }).await.unwrap().id;
+    let chain = tx.enqueue_after(&[held], &Single { key: "chain again".into() }).await.unwrap().id;
+    // One of the batch goes on for as long as this says.
+    sqlx::query("UPDATE jobs SET queue = 'nobody takes from it' WHERE id = $1")
+        .bind(held.0)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let (worker, _) = lab.worker().await;
+    wait::until("one failed", PATIENCE, async || {
+        (lab.count(JobState::Discarded).await == 1 && lab.count(JobState::Completed).await == 1).then_some(())
+    })
+    .await;
+    assert!(!bring_on("batch again").await, "one goes on");
+    assert!(!bring_on("chain again").await, "what it waits for is on its way");
+    admin::cancel(&lab.queue, held, "an operator").await.unwrap();
+    assert_eq!(state(&lab, end).await, JobState::Scheduled);
+    assert!(bring_on("batch again").await);
+    assert!(bring_on("chain again").await);
+    for id in [end, chain] {
+        assert_eq!(lab.ended(id).await.state, JobState::Completed);
+    }
+    assert!(bring_on("another again").await, "there was none");
     worker.drain().await;
 }

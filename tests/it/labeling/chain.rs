@@ -15,7 +15,7 @@ use labelfleet::{
     http::AppState,
     ops::{
         assign::assign,
-        jobs::{ExportAssignment, InjectGold, ProvisionInstance, PublishAssignment, Reconcile},
+        jobs::{InjectGold, ProvisionInstance, PublishAssignment, Reconcile},
     },
     queue::JobError,
 };
@@ -148,7 +148,7 @@ async fn what_dropped_webhooks_would_have_told_is_found() {
     let again = fleet.run(Reconcile {}).await.unwrap();
     assert!(!again["drift"].to_string().contains("missed"), "{again}");
 
-    let export = fleet.run(ExportAssignment { assignment_id }).await.unwrap();
+    let export = fleet.export(assignment_id).await.unwrap();
     let exported: Vec<Value> =
         serde_json::from_slice(&storage.get(export["key"].as_str().unwrap()).await).unwrap();
     assert_eq!(exported.len(), 10);

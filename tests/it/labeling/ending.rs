@@ -86,7 +86,7 @@ async fn what_is_done_of_an_idle_batch_is_exported_and_the_rest_goes_back() {
     assert!(shown["statusReason"].as_str().unwrap().contains("reclaimed"), "{shown}");
     assert_eq!(batch.available().await, 3);
 
-    let export = batch.day.fleet.run(ExportAssignment { assignment_id: batch.id }).await.unwrap();
+    let export = batch.day.fleet.export(batch.id).await.unwrap();
     assert_eq!(export["tasks"], 1, "{export}");
     batch.day.fleet.run(CloseProject { assignment_id: batch.id }).await.unwrap();
     assert!(batch.studio.world().projects.is_empty());

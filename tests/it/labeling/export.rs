@@ -7,7 +7,7 @@ use labelfleet::{
     ops::{
         assign::assign,
         ingest::ingest,
-        jobs::{ExportAssignment, InjectGold, ScoreGold},
+        jobs::{ExportAssignment, ExportFile, InjectGold, ScoreGold},
     },
 };
 use serde_json::{Value, json};
@@ -18,18 +18,18 @@ use crate::support::{self, factory, fleet::Fleet, storage::Storage, wait};
 const PROJECT: i64 = 5;
 
 /// A batch that is published and waits for its annotations.
-struct Batch {
-    storage: Storage,
-    fleet: Fleet,
-    annotator: AnnotatorId,
-    assignment_id: AssignmentId,
+pub(super) struct Batch {
+    pub storage: Storage,
+    pub fleet: Fleet,
+    pub annotator: AnnotatorId,
+    pub assignment_id: AssignmentId,
     /// Label Studio's ids of the tasks, in order, and of the gold tasks.
-    tasks: Vec<i64>,
-    gold: Vec<(AssignmentTaskId, i64)>,
+    pub tasks: Vec<i64>,
+    pub gold: Vec<(AssignmentTaskId, i64)>,
 }
 
 impl Batch {
-    async fn published(tasks: i32, gold: usize, formats: &[ExportFormat]) -> Self {
+    pub async fn published(tasks: i32, gold: usize, formats: &[ExportFormat]) -> Self {
         let storage = Storage::start().await;
         let fleet = Fleet::with(storage.settings()).await;
         let pool = &fleet.database.pool;
@@ -68,11 +68,11 @@ impl Batch {
     }
 
     /// Has the annotator submit this for a task.
-    async fn submit(&self, task: i64, result: Value) {
+    pub async fn submit(&self, task: i64, result: Value) {
         self.tell(task, task, 0, result, false).await;
     }
 
-    async fn tell(&self, annotation: i64, task: i64, second: u32, result: Value, is_skip: bool) {
+    pub async fn tell(&self, annotation: i64, task: i64, second: u32, result: Value, is_skip: bool) {
         let body = json!({
             "action": "ANNOTATION_CREATED", "project": {"id": PROJECT}, "task": {"id": task, "data": {}},
             "annotation": {"id": annotation, "result": result, "was_cancelled": is_skip, "lead_time": 1.5,
@@ -83,19 +83,19 @@ impl Batch {
     }
 
     async fn export(&self) -> Value {
-        self.fleet.run(ExportAssignment { assignment_id: self.assignment_id }).await.unwrap()
+        self.fleet.export(self.assignment_id).await.unwrap()
     }
 
-    fn key(&self, suffix: &str) -> String {
+    pub fn key(&self, suffix: &str) -> String {
         format!("exports/assignment-{}{suffix}", self.assignment_id)
     }
 
-    async fn json(&self, suffix: &str) -> Value {
+    pub async fn json(&self, suffix: &str) -> Value {
         serde_json::from_slice(&self.storage.get(&self.key(suffix)).await).unwrap()
     }
 
     /// Every object of the export.
-    fn objects(&self) -> BTreeMap<String, Vec<u8>> {
+    pub fn objects(&self) -> BTreeMap<String, Vec<u8>> {
         let folder = self.storage.path("exports");
         let Ok(entries) = std::fs::read_dir(folder) else { return BTreeMap::new() };
         let file = |entry: std::io::Result<std::fs::DirEntry>| {
@@ -103,6 +103,25 @@ impl Batch {
             (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())
         };
         entries.map(file).filter(|(name, _)| name.starts_with("assignment-")).collect()
+    }
+
+    pub fn has_manifest(&self) -> bool {
+        self.storage.path(&self.key(".manifest.json")).exists()
+    }
+
+    /// The files are there as the manifest says; returns it.
+    pub async fn is_whole(&self) -> Value {
+        let manifest = self.json(".manifest.json").await;
+        let objects = self.objects();
+        let files = manifest["files"].as_array().unwrap();
+        for file in files {
+            let name = file["key"].as_str().unwrap().strip_prefix("exports/").unwrap();
+            let content = &objects[name];
+            assert_eq!(file["bytes"], content.len(), "{name}");
+            assert_eq!(file["sha256"], hex::encode(Sha256::digest(content)), "{name}");
+        }
+        assert_eq!(files.len(), objects.len() - 1, "{:?}", objects.keys());
+        manifest
     }
 }
 
@@ -152,19 +171,13 @@ async fn an_export_holds_every_annotation_but_gold_and_is_the_same_again() {
             .unwrap();
     assert_eq!((stored_key, size), (key, bytes.len() as i64));
 
-    let manifest = batch.json(".manifest.json").await;
+    let manifest = batch.is_whole().await;
     assert_eq!(manifest["assignmentId"], json!(batch.assignment_id));
     assert_eq!(manifest["counts"], json!({"tasks": 10, "tasksWithoutAnnotation": 1, "annotations": 10}));
     let objects = batch.objects();
     assert_eq!(objects.len(), ExportFormat::ALL.len() + 2, "{:?}", objects.keys());
-    let files = manifest["files"].as_array().unwrap();
-    assert_eq!(files.len(), objects.len() - 1);
-    for file in files {
-        let name = file["key"].as_str().unwrap().strip_prefix("exports/").unwrap();
-        let content = &objects[name];
-        assert_eq!(file["bytes"], content.len(), "{name}");
-        assert_eq!(file["sha256"], hex::encode(Sha256::digest(content)), "{name}");
-        assert_eq!(file["leftOut"], json!({}), "{name}");
+    for file in manifest["files"].as_array().unwrap() {
+        assert_eq!(file["leftOut"], json!({}), "{file}");
     }
 
     let quality = batch.json(".quality.json").await;
@@ -250,7 +263,7 @@ fn rle_of_one_run(values: u32) -> Vec<u8> {
         .collect()
 }
 
-/// A worker dies between two parts of an upload: nothing is to be seen of it, and the next run ends it.
+/// A worker dies between two parts of an upload: nothing is to be seen of it, and the file's next run ends it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_died_leaves_nothing_behind() {
     let batch = Batch::published(40, 0, &[ExportFormat::Jsonl]).await;
@@ -267,8 +280,12 @@ async fn a_run_that_died_leaves_nothing_behind() {
     };
     let begun =
         wait::until("a part is sent", Duration::from_secs(60), || async { (parts() > 0).then_some(()) });
+    batch.fleet.run(ExportAssignment { assignment_id: batch.assignment_id }).await.unwrap();
+    let mut files = batch.fleet.due::<ExportFile>().await.into_iter();
+    let (id, file) = files.next().unwrap();
+    batch.fleet.claim(id, 1).await;
     tokio::select! {
-        outcome = batch.export() => panic!("it ended before it could die: {outcome}"),
+        outcome = batch.fleet.run_claimed(file, id, 1) => panic!("it ended before it could die: {outcome:?}"),
         () = begun => {}
     }
     assert!(parts() > 0);
@@ -277,17 +294,16 @@ async fn a_run_that_died_leaves_nothing_behind() {
     let open: i64 = sqlx::query_scalar(uploads).fetch_one(&batch.fleet.database.pool).await.unwrap();
     assert_eq!(open, 1);
 
-    batch.export().await;
-    assert_eq!(parts(), 0);
+    for (id, file, attempt) in [(id, file, 2)].into_iter().chain(files.map(|(id, file)| (id, file, 1))) {
+        batch.fleet.claim(id, attempt).await;
+        batch.fleet.run_claimed(file, id, attempt).await.unwrap();
+        assert_eq!(parts(), 0);
+    }
+    batch.fleet.run(ExportAssignment { assignment_id: batch.assignment_id }).await.unwrap();
     let open: i64 = sqlx::query_scalar(uploads).fetch_one(&batch.fleet.database.pool).await.unwrap();
     assert_eq!(open, 0);
-    let manifest = batch.json(".manifest.json").await;
-    let objects = batch.objects();
-    for file in manifest["files"].as_array().unwrap() {
-        let name = file["key"].as_str().unwrap().strip_prefix("exports/").unwrap();
-        assert_eq!(file["sha256"], hex::encode(Sha256::digest(&objects[name])), "{name}");
-    }
-    assert!(objects.values().any(|content| content.len() > 40_000_000));
+    batch.is_whole().await;
+    assert!(batch.objects().values().any(|content| content.len() > 40_000_000));
     batch.fleet.tear_down().await;
 }
 
@@ -301,12 +317,12 @@ async fn a_failed_export_takes_the_manifest_away() {
     let csv = batch.storage.path(&batch.key(".csv"));
     std::fs::remove_file(&csv).unwrap();
     std::fs::create_dir_all(csv.join("x")).unwrap();
-    let failed = batch.fleet.run(ExportAssignment { assignment_id: batch.assignment_id }).await;
+    let failed = batch.fleet.export(batch.assignment_id).await;
     assert!(failed.is_err(), "{failed:?}");
-    assert!(!batch.storage.path(&batch.key(".manifest.json")).exists());
+    assert!(!batch.has_manifest());
     std::fs::remove_dir_all(&csv).unwrap();
     batch.export().await;
-    assert!(batch.storage.path(&batch.key(".manifest.json")).exists());
+    batch.is_whole().await;
     batch.fleet.tear_down().await;
 }
 

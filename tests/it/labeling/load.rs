@@ -13,19 +13,14 @@ use std::{
 use labelfleet::{
     domain::{AnnotatorId, AssignmentId, JobRef, RoleId, WorkflowId},
     ops::assignments,
-    queue::{Worker, WorkerOptions},
 };
-use labelfleet_jobs::{
-    label_studio::{Error, NewAnnotation},
-    registry::registry,
-};
+use labelfleet_jobs::label_studio::{Error, NewAnnotation};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::{Value, json};
 
 use crate::support::{
     factory,
     label_studio::{Fate, LabelStudio},
-    redis_url,
     simulation::Simulation,
     wait,
 };
@@ -197,7 +192,7 @@ async fn exported_once_a_change(day: &Simulation) {
     let exports: Vec<(AssignmentId, i64, i64)> = sqlx::query_as(
         "SELECT id,
                 (SELECT count(*) FROM jobs WHERE kind = 'export_assignment' AND args ->> 'assignment_id' = batch.id::text
-                     AND jsonb_typeof(result) = 'object' AND finalized_at > completed_at),
+                     AND result ? 'manifest' AND finalized_at > completed_at),
                 (SELECT count(*) FROM annotation_events JOIN assignment_tasks ON assignment_tasks.id = assignment_task_id
                      WHERE assignment_id = batch.id AND received_at > completed_at)
                     + (SELECT count(*) FROM gold_results WHERE assignment_id = batch.id AND evaluated_at > completed_at)
@@ -244,18 +239,7 @@ async fn a_day_of_fifty_annotators_in_seconds() {
     }
     // What comes back to the pool stays there, to be counted.
     sqlx::query("UPDATE workflows SET auto_assign = false").execute(day.pool()).await.unwrap();
-    let options = WorkerOptions {
-        lease: Duration::from_secs(30),
-        drain: Duration::from_secs(20),
-        concurrency: 16,
-        ..WorkerOptions::new(
-            day.fleet.database.url.parse().unwrap(),
-            redis_url(),
-            &day.fleet.settings["REDIS_PREFIX"],
-        )
-    };
-    let jobs = registry(&day.fleet.deps.config.engine).unwrap();
-    let worker = Worker::start(options, jobs, day.fleet.deps.clone()).await.unwrap();
+    let worker = day.fleet.worker().await;
     let active = annotators(&day, new.role).await;
     assign_all(&day, workflow, &active).await;
     let batches: Vec<AssignmentId> =

@@ -3,8 +3,8 @@
 use futures::TryStreamExt;
 use labelfleet::{
     lock::{Key, Session},
-    ops::jobs::{CloseProject, ExportAssignment, PublishAssignment, Reconcile},
-    queue::JobError,
+    ops::jobs::{CloseProject, ExportAssignment, ExportFile, InjectGold, PublishAssignment, Reconcile},
+    queue::{JobError, JobState, admin},
 };
 use labelfleet_jobs::label_studio::NewAnnotation;
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ async fn what_no_webhook_told_is_taken_in() {
 
     // A batch that is complete is looked at still.
     batch.client().update_annotation(third, &answer("blue")).await.unwrap();
-    batch.day.fleet.run(ExportAssignment { assignment_id: batch.id }).await.unwrap();
+    batch.day.fleet.export(batch.id).await.unwrap();
     assert_eq!(batch.drift().await, [json!(["missed_update", 1])]);
     let held: Value =
         sqlx::query_scalar("SELECT payload -> 'result' FROM annotations WHERE ls_annotation_id = $1")
@@ -108,7 +108,7 @@ async fn a_project_that_is_gone_is_published_again_without_its_answers() {
     assert_eq!(batch.drift().await, Vec::<Value>::new());
     batch.client().create_annotation(again[0], &answer("red")).await.unwrap();
     assert_eq!(batch.day.progress(batch.id).await, ("completed".into(), 3));
-    let export = batch.day.fleet.run(ExportAssignment { assignment_id: batch.id }).await.unwrap();
+    let export = batch.day.fleet.export(batch.id).await.unwrap();
     assert_eq!(export["tasks"], 3, "{export}");
 }
 
@@ -132,8 +132,47 @@ async fn a_complete_batch_whose_export_was_lost_is_exported() {
     batch.run_sql("UPDATE jobs SET state = 'discarded', attempt = 1, dispatched_at = NULL, finalized_at = now() WHERE kind = 'export_assignment'")
         .await;
     batch.finds(json!([["export_missing", 1]])).await;
-    batch.day.fleet.run(ExportAssignment { assignment_id: batch.id }).await.unwrap();
+    batch.day.fleet.export(batch.id).await.unwrap();
     assert_eq!(batch.drift().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn an_export_of_which_a_file_failed_for_good_begins_again() {
+    let batch = Batch::in_order().await;
+    batch.create(2).await;
+    batch.day.fleet.run(ExportAssignment { assignment_id: batch.id }).await.unwrap();
+    batch
+        .run_sql(
+            "UPDATE jobs SET state = 'discarded', attempt = 1, finalized_at = now()
+             WHERE kind = 'export_file' AND args ->> 'format' IS NULL",
+        )
+        .await;
+    assert_eq!(batch.drift().await, Vec::<Value>::new(), "the other file is on its way");
+    for (id, file) in batch.day.fleet.due::<ExportFile>().await {
+        batch.day.fleet.claim(id, 1).await;
+        batch.day.fleet.run_claimed(file, id, 1).await.unwrap();
+    }
+    batch.finds(json!([["export_missing", 1]])).await;
+    let export = batch.day.fleet.export(batch.id).await.unwrap();
+    assert_eq!(export["tasks"], 3, "{export}");
+    assert_eq!(batch.drift().await, Vec::<Value>::new());
+}
+
+/// Gold that was mixed in by nobody keeps back no project.
+#[tokio::test]
+async fn a_project_that_is_gone_is_published_again_whatever_that_waited_for() {
+    let batch = Batch::in_order().await;
+    let mut tx = batch.day.fleet.deps.queue.begin().await.unwrap();
+    let gold = tx.enqueue(&InjectGold { assignment_id: batch.id }).await.unwrap().id;
+    let publishing =
+        tx.enqueue_after(&[gold], &PublishAssignment { assignment_id: batch.id }).await.unwrap().id;
+    tx.commit().await.unwrap();
+    admin::cancel(&batch.day.fleet.deps.queue, gold, "an operator").await.unwrap();
+    let project = *batch.studio.world().projects.keys().next().unwrap();
+    batch.studio.world().remove_project(project);
+    batch.finds(json!([["project_missing", 1]])).await;
+    let job = admin::get(&batch.day.fleet.deps.queue, publishing).await.unwrap();
+    assert_eq!(job.state, JobState::Available);
 }
 
 #[tokio::test]

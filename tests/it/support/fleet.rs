@@ -3,17 +3,19 @@
 //!
 //! The template database belongs to the server, so whichever test comes first makes it for all.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use labelfleet::{
-    config::Config,
-    domain::{AnnotatorId, AnnotatorStatus, Secrets},
-    queue::{self, JobArgs, JobContext, JobId, JobResult, Run},
+    config::{Config, EngineConfig},
+    domain::{AnnotatorId, AnnotatorStatus, AssignmentId, Secrets},
+    ops::jobs::{ExportAssignment, ExportFile},
+    queue::{self, JobArgs, JobContext, JobId, JobResult, Run, Worker, WorkerOptions},
     s3::S3,
 };
 use labelfleet_jobs::{
     Deps, instance,
     label_studio::Client,
+    registry::registry,
     runtime::{self, Runtime},
     template,
 };
@@ -149,6 +151,24 @@ impl Fleet {
         .expect("the annotator is there")
     }
 
+    /// A worker in this process. It reconciles only when it is asked to.
+    pub async fn worker(&self) -> Worker {
+        let options = WorkerOptions {
+            lease: Duration::from_secs(30),
+            drain: Duration::from_secs(20),
+            concurrency: 16,
+            ..WorkerOptions::new(
+                self.database.url.parse().expect("a URL"),
+                super::redis_url(),
+                &self.settings["REDIS_PREFIX"],
+            )
+        };
+        let engine =
+            EngineConfig { reconcile_cron: "0 0 0 1 1 *".to_owned(), ..self.deps.config.engine.clone() };
+        let registry = registry(&engine).expect("a registry");
+        Worker::start(options, registry, self.deps.clone()).await.expect("a worker")
+    }
+
     /// Runs a job as a worker would: enqueued, claimed, its handler called once. Returns what operators see of its result.
     pub async fn run<J: Run<Deps> + Copy>(&self, job: J) -> JobResult<Value> {
         self.run_attempt(job, 1).await
@@ -157,16 +177,23 @@ impl Fleet {
     /// As [`Self::run`], but as this attempt.
     pub async fn run_attempt<J: Run<Deps> + Copy>(&self, job: J, attempt: i32) -> JobResult<Value> {
         let id = self.claimed(job, attempt).await;
+        self.run_claimed(job, id, attempt).await
+    }
+
+    /// Calls the handler of a job that is claimed, and ends the job.
+    pub async fn run_claimed<J: Run<Deps>>(&self, job: J, id: JobId, attempt: i32) -> JobResult<Value> {
         let outcome = job.run(JobContext::new(id, attempt, J::MAX_ATTEMPTS, WORKER), self.deps.clone()).await;
+        let outcome = outcome.map(|output| serde_json::to_value(output).expect("a result is JSON"));
         sqlx::query(
-            "UPDATE jobs SET state = 'completed', worker_id = NULL, finalized_at = now()
+            "UPDATE jobs SET state = 'completed', worker_id = NULL, finalized_at = now(), result = $2
              WHERE id = $1 AND state = 'running'",
         )
         .bind(id)
+        .bind(outcome.as_ref().ok().filter(|output| !output.is_null()))
         .execute(&self.database.pool)
         .await
         .expect("the job is finished");
-        outcome.map(|output| serde_json::to_value(output).expect("a result is JSON"))
+        outcome
     }
 
     /// The job (the open one of its key, if there is one) as a worker has it that is about to run it.
@@ -174,6 +201,11 @@ impl Fleet {
         let mut tx = self.deps.queue.begin().await.expect("a transaction");
         let id = tx.enqueue(&job).await.expect("the job is enqueued").id;
         tx.commit().await.expect("the job is committed");
+        self.claim(id, attempt).await;
+        id
+    }
+
+    pub async fn claim(&self, id: JobId, attempt: i32) {
         sqlx::query(
             "UPDATE jobs SET state = 'running', attempt = $2, attempted_at = now(), worker_id = $3 WHERE id = $1",
         )
@@ -183,7 +215,31 @@ impl Fleet {
         .execute(&self.database.pool)
         .await
         .expect("the job is claimed");
-        id
+    }
+
+    /// The due jobs of a kind, in their order.
+    pub async fn due<J: JobArgs>(&self) -> Vec<(JobId, J)> {
+        let due: Vec<(i64, Value)> =
+            sqlx::query_as("SELECT id, args FROM jobs WHERE kind = $1 AND state = 'available' ORDER BY id")
+                .bind(J::KIND)
+                .fetch_all(&self.database.pool)
+                .await
+                .expect("the jobs are listed");
+        let job = |(id, args)| (JobId(id), serde_json::from_value(args).expect("arguments of the kind"));
+        due.into_iter().map(job).collect()
+    }
+
+    /// Exports an assignment as workers would: begins, writes each file, ends.
+    pub async fn export(&self, assignment_id: AssignmentId) -> JobResult<Value> {
+        let begun = self.run(ExportAssignment { assignment_id }).await?;
+        if begun.is_null() {
+            return Ok(begun);
+        }
+        for (id, file) in self.due::<ExportFile>().await {
+            self.claim(id, 1).await;
+            self.run_claimed(file, id, 1).await?;
+        }
+        self.run(ExportAssignment { assignment_id }).await
     }
 
     /// The way into an active annotator's instance, as stored.

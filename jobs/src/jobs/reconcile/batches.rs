@@ -59,9 +59,11 @@ async fn exports(deps: &Deps, drift: &mut Vec<Drift>) -> anyhow::Result<()> {
     drop(db);
     for assignment_id in unexported {
         let mut tx = deps.queue.begin().await?;
-        let is_new = tx.enqueue(&ExportAssignment { assignment_id }).await?.is_new;
-        // None was open just now: one that was when the list was made has ended since, and may have done it.
-        if is_new && reconciling::is_unexported(&mut tx, assignment_id).await? {
+        // None goes on just now: one that did when the list was made has ended since, and may have done it. One of which a
+        // file could not be written begins again.
+        if tx.bring_on(&ExportAssignment { assignment_id }).await?
+            && reconciling::is_unexported(&mut tx, assignment_id).await?
+        {
             tx.commit().await?;
             drift.push(Drift::of_batch(DriftKind::ExportMissing, None, assignment_id, 1));
         }

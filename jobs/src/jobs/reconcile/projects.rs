@@ -151,7 +151,7 @@ async fn publish_again(deps: &Deps, project: Project, listed: &[i64]) -> anyhow:
     let mut tx = deps.queue.begin().await?;
     let open = store::reconciling::forget_tasks(&mut tx, project.assignment, project.id, listed).await?;
     if open > 0 {
-        tx.enqueue(&PublishAssignment { assignment_id: project.assignment }).await?;
+        tx.bring_on(&PublishAssignment { assignment_id: project.assignment }).await?;
     }
     tx.commit().await?;
     Ok(u32::try_from(open)?)
