@@ -10,6 +10,7 @@ mod api;
 mod cli;
 mod engine;
 mod labeling;
+mod metrics;
 mod runtime;
 mod support;
 mod traces;

@@ -1,89 +1,27 @@
 //! One trace leads from a request through its jobs to the calls they make: the programs as processes, and a collector
 //! that takes what they export.
 
-use std::{
-    collections::BTreeMap,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use labelfleet::{
     ops::jobs::{CloseProject, Reconcile},
     queue::Client,
-    up::ports,
-};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
 };
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use serde_json::json;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    net::TcpListener,
-    process::{Child, Command},
-};
+use tokio::net::TcpListener;
 
 use crate::support::{
-    api::{ADMIN_EMAIL, ADMIN_PASSWORD, Api},
     batch::Batch,
-    binary,
     collector::{Collector, Span},
     fleet::Fleet,
+    program::Program,
     wait,
 };
 
 const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const PATIENCE: Duration = Duration::from_secs(60);
-
-type Settings = BTreeMap<String, String>;
-
-/// A program in an environment of these settings and no others.
-struct Process(Child);
-
-impl Process {
-    fn start(program: &str, args: &[&str], settings: &Settings, more: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(binary(program));
-        // A tick would run beside what is tested.
-        command.args(args).env_clear().envs(settings).env("RECONCILE_CRON", "0 0 0 1 1 *");
-        command.envs(more.iter().copied());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        Self(command.spawn().unwrap())
-    }
-
-    async fn worker(settings: &Settings, more: &[(&str, &str)]) -> Self {
-        let mut process = Self::start("labelfleet-worker", &[], settings, more);
-        let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
-        let ready = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("in time").unwrap();
-        assert!(ready.expect("it has not ended").starts_with("ready worker"));
-        process
-    }
-
-    /// And a client that is logged in.
-    async fn api(settings: &Settings, more: &[(&str, &str)]) -> (Self, Api) {
-        let port = ports::free().unwrap().to_string();
-        let admin =
-            [("PORT", port.as_str()), ("ADMIN_EMAIL", ADMIN_EMAIL), ("ADMIN_PASSWORD", ADMIN_PASSWORD)];
-        let process = Self::start("labelfleet", &["api"], settings, &[&admin, more].concat());
-        let api = Api::at(&format!("http://127.0.0.1:{port}"));
-        wait::until("the API is healthy", PATIENCE, async || {
-            let health = api.request(Method::GET, "/api/health").send().await;
-            health.is_ok_and(|answer| answer.status() == StatusCode::OK).then_some(())
-        })
-        .await;
-        api.log_in(ADMIN_EMAIL, ADMIN_PASSWORD).await.expect(200);
-        (process, api)
-    }
-
-    /// Stops it in order: its exit code, and what it wrote to its log.
-    async fn stop(self, within: Duration) -> (Option<i32>, String) {
-        kill(Pid::from_raw(self.0.id().unwrap().try_into().unwrap()), Signal::SIGTERM).unwrap();
-        let ended = tokio::time::timeout(within, self.0.wait_with_output()).await.expect("it ends in time");
-        let output = ended.unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-    }
-}
 
 /// Spans are exported at once.
 fn exporting(collector: &Collector) -> [(&str, &str); 2] {
@@ -109,13 +47,13 @@ async fn one_trace_leads_from_a_request_through_its_jobs_to_their_calls() {
     let (fleet, studio) = (&batch.day.fleet, &batch.studio);
     without_reconciliation(&fleet.deps.queue).await;
     let collector = Collector::start().await;
-    let (api_process, api) = Process::api(&fleet.settings, &exporting(&collector)).await;
+    let (api_process, api) = Program::api(&fleet.settings, &exporting(&collector)).await;
     // The first attempt at what is asked of Label Studio fails.
     studio.refuse(true);
     let asked = studio.requests();
     let path = format!("/api/assignments/{}", batch.id);
     api.send(api.request(Method::DELETE, &path).header("traceparent", CALLER)).await.expect(200);
-    let worker = Process::worker(&fleet.settings, &exporting(&collector)).await;
+    let worker = Program::worker(&fleet.settings, &exporting(&collector)).await;
     wait::until("Label Studio is asked", PATIENCE, async || (studio.requests() > asked).then_some(())).await;
     studio.refuse(false);
 
@@ -191,8 +129,8 @@ async fn other_calls_and_other_callers() {
     let json = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json");
     let own_name = ("OTEL_SERVICE_NAME", "fleet-in-test");
     let more = [&exporting(&collector)[..], &[json, own_name]].concat();
-    let (_api_process, api) = Process::api(&fleet.settings, &more).await;
-    let _worker = Process::worker(&fleet.settings, &more).await;
+    let (_api_process, api) = Program::api(&fleet.settings, &more).await;
+    let _worker = Program::worker(&fleet.settings, &more).await;
 
     // Malformed: a trace begins.
     let body = json!({ "name": "Other", "s3SourcePath": "other/", "s3ExportPath": "exports/" });
@@ -225,7 +163,7 @@ async fn each_tick_of_a_schedule_starts_a_trace() {
     let fleet = Fleet::local().await;
     let collector = Collector::start().await;
     let more = [&exporting(&collector)[..], &[("RECONCILE_CRON", "* * * * * *")]].concat();
-    let worker = Process::worker(&fleet.settings, &more).await;
+    let worker = Program::worker(&fleet.settings, &more).await;
     let is_tick = |span: &Span| span.name == "schedule reconcile";
     let ticks = collector.find("ticks", 2, is_tick).await;
     for tick in &ticks {
@@ -246,8 +184,8 @@ async fn what_is_left_is_exported_at_the_end() {
     let collector = Collector::start().await;
     let more =
         [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "600000")];
-    let (api_process, api) = Process::api(&fleet.settings, &more).await;
-    let worker = Process::worker(&fleet.settings, &more).await;
+    let (api_process, api) = Program::api(&fleet.settings, &more).await;
+    let worker = Program::worker(&fleet.settings, &more).await;
     api.create_role("labeler").await;
     wait::until("the first job is done", PATIENCE, async || {
         (fleet.open_jobs::<Reconcile>().await == 0).then_some(())
@@ -275,8 +213,8 @@ async fn a_collector_that_is_away_harms_nothing() {
             ("OTEL_BSP_MAX_QUEUE_SIZE", "4"),
             ("DRAIN_SECS", "8"),
         ];
-        let (api_process, api) = Process::api(&fleet.settings, &more).await;
-        let worker = Process::worker(&fleet.settings, &more).await;
+        let (api_process, api) = Program::api(&fleet.settings, &more).await;
+        let worker = Program::worker(&fleet.settings, &more).await;
         for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
             api.create_role(name).await;
         }
@@ -297,7 +235,7 @@ async fn a_protocol_that_is_not_spoken_is_told_and_harms_nothing() {
     let fleet = Fleet::local().await;
     let more =
         [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
-    let (process, api) = Process::api(&fleet.settings, &more).await;
+    let (process, api) = Program::api(&fleet.settings, &more).await;
     api.create_role("labeler").await;
     let (code, log) = process.stop(PATIENCE).await;
     assert_eq!(code, Some(0));
@@ -321,10 +259,10 @@ async fn nothing_is_traced(more: &[(&str, &str)]) {
     let batch = Batch::published(2, 4).await;
     let (fleet, studio) = (&batch.day.fleet, &batch.studio);
     without_reconciliation(&fleet.deps.queue).await;
-    let (_api_process, api) = Process::api(&fleet.settings, more).await;
+    let (_api_process, api) = Program::api(&fleet.settings, more).await;
     let path = format!("/api/assignments/{}", batch.id);
     api.send(api.request(Method::DELETE, &path).header("traceparent", CALLER)).await.expect(200);
-    let _worker = Process::worker(&fleet.settings, more).await;
+    let _worker = Program::worker(&fleet.settings, more).await;
     wait::until("the next batch is published", PATIENCE, async || {
         (contexts(&fleet.deps.queue, "publish_assignment").await.len() == 2).then_some(())
     })

@@ -8,6 +8,7 @@ pub mod events;
 pub mod factory;
 pub mod fleet;
 pub mod label_studio;
+pub mod program;
 pub mod proxy;
 pub mod relay;
 pub mod review;
