@@ -76,20 +76,47 @@ impl Batch {
             .unwrap_or(false)
     }
 
+    /// Changes what is exported behind the export's back: whoever writes now, writes what no manifest says.
+    async fn tamper(&self) {
+        sqlx::query("UPDATE annotations SET payload = jsonb_set(payload, '{lead_time}', '99')")
+            .execute(&self.fleet.database.pool)
+            .await
+            .unwrap();
+    }
+
+    /// Somebody waits for a row's lock.
+    async fn somebody_waits(&self) {
+        wait::until("somebody waits", PATIENCE, async || {
+            let waits = "SELECT count(*) > 0 FROM pg_stat_activity
+                         WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            sqlx::query_scalar::<_, bool>(waits)
+                .fetch_one(&self.fleet.database.pool)
+                .await
+                .unwrap()
+                .then_some(())
+        })
+        .await;
+    }
+
+    /// Runs the end, which waits for whoever has changed the assignment and commits only then.
+    async fn end_meets(&self, change: &'static str) -> JobResult<Value> {
+        let mut other = self.fleet.database.pool.begin().await.unwrap();
+        sqlx::query(change).execute(&mut *other).await.unwrap();
+        let commit = async {
+            self.somebody_waits().await;
+            other.commit().await.unwrap();
+        };
+        tokio::join!(self.fleet.run(self.job()), commit).0
+    }
+
     /// A worker dies once the manifest is written, and before that is noted. Returns its job.
     async fn die_after_the_manifest(&self) -> JobId {
         let id = self.fleet.claimed(self.job(), 1).await;
         let mut noting = self.fleet.database.pool.begin().await.unwrap();
         sqlx::query("SELECT FROM assignments FOR UPDATE").execute(&mut *noting).await.unwrap();
-        let written = wait::until("it waits to note the manifest", PATIENCE, async || {
-            let waits = "SELECT count(*) > 0 FROM pg_stat_activity
-                         WHERE datname = current_database() AND wait_event_type = 'Lock'";
-            let waits: bool = sqlx::query_scalar(waits).fetch_one(&self.fleet.database.pool).await.unwrap();
-            (waits && self.has_manifest()).then_some(())
-        });
         tokio::select! {
             outcome = self.fleet.run_claimed(self.job(), id, 1) => panic!("it was not killed: {outcome:?}"),
-            () = written => {}
+            () = self.somebody_waits() => assert!(self.has_manifest()),
         }
         noting.rollback().await.unwrap();
         id
@@ -178,10 +205,7 @@ async fn who_comes_late_writes_nothing() {
     batch.fleet.run_claimed(batch.job(), ended, 1).await.unwrap();
     batch.is_whole().await;
 
-    sqlx::query("UPDATE annotations SET payload = jsonb_set(payload, '{lead_time}', '99')")
-        .execute(pool)
-        .await
-        .unwrap();
+    batch.tamper().await;
     assert_eq!(batch.write(late).await, Value::Null);
     let unheard = batch.wake_up(twice, file).await;
     assert!(
@@ -225,13 +249,47 @@ async fn files_are_written_beside_each_other_and_beside_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_file_of_no_batch_is_not_written() {
+async fn a_file_of_no_export_that_is_under_way_is_not_written() {
     let batch = Batch::completed().await;
-    let stray = ExportFile { assignment_id: batch.assignment_id, batch: JobBatchRef(4711), format: None };
+    let (assignment_id, format) = (batch.assignment_id, Some(ExportFormat::Csv));
+    let stray = ExportFile { assignment_id, batch: JobBatchRef(4711), format };
     assert_eq!(batch.fleet.run(stray).await.unwrap(), Value::Null);
-    batch.begin().await;
+    let files = batch.begin().await;
     assert_eq!(batch.fleet.run(stray).await.unwrap(), Value::Null);
     assert!(batch.objects().is_empty());
+    let after_the_end = ExportFile { format, ..files[0].1 };
+    batch.write_all(files).await;
+    batch.end().await;
+    batch.tamper().await;
+    assert_eq!(batch.fleet.run(after_the_end).await.unwrap(), Value::Null);
+    batch.is_whole().await;
+    batch.fleet.tear_down().await;
+}
+
+/// The manifest is written, and the change has the assignment's row first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_at_the_very_moment_of_the_end_is_exported() {
+    let batch = Batch::completed().await;
+    batch.write_all(batch.begin().await).await;
+    let outcome = batch.end_meets("UPDATE assignments SET updated_at = clock_timestamp()").await;
+    assert!(matches!(outcome, Err(JobError::Snooze(_))), "{outcome:?}");
+    batch.is_whole().await;
+    assert!(!batch.is_exported().await);
+    batch.write_all(batch.begin().await).await;
+    batch.end().await;
+    batch.fleet.tear_down().await;
+}
+
+/// It finds the batch unfinished, and the one who finishes it finds an export under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_completes_the_batch_at_the_very_moment_of_the_end_gets_their_export() {
+    let batch = Batch::completed().await;
+    sqlx::query("UPDATE assignments SET status = 'in_progress', completed_at = NULL")
+        .execute(&batch.fleet.database.pool)
+        .await
+        .unwrap();
+    let outcome = batch.end_meets("UPDATE assignments SET status = 'completed', completed_at = now()").await;
+    assert!(matches!(outcome, Err(JobError::Snooze(_))), "{outcome:?}");
     batch.fleet.tear_down().await;
 }
 

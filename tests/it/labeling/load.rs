@@ -17,6 +17,7 @@ use labelfleet::{
 use labelfleet_jobs::label_studio::{Error, NewAnnotation};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::support::{
     factory,
@@ -210,6 +211,17 @@ async fn exported_once_a_change(day: &Simulation) {
     assert!(exports.iter().any(|(_, _, changes)| *changes == 0), "all were changed once complete");
 }
 
+fn is_as_its_manifest_says(day: &Simulation, key: &str) {
+    let manifest = day.storage.path(&key.replace(".json", ".manifest.json"));
+    let manifest: Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    let files = manifest["files"].as_array().unwrap();
+    assert!(files.iter().any(|file| file["key"] == key), "{manifest}");
+    for file in files {
+        let content = std::fs::read(day.storage.path(file["key"].as_str().unwrap())).unwrap();
+        assert_eq!(file["sha256"], hex::encode(Sha256::digest(&content)), "{file}");
+    }
+}
+
 async fn count(day: &Simulation, what: &'static str) -> i64 {
     sqlx::query_scalar(what).fetch_one(day.pool()).await.unwrap()
 }
@@ -288,7 +300,7 @@ async fn a_day_of_fifty_annotators_in_seconds() {
     assert_eq!(distinct.len(), exports.len());
     assert!(exports.len() > BATCHES as usize / 2, "{} were completed", exports.len());
     for key in exports {
-        assert!(day.storage.path(&key).exists(), "{key}");
+        is_as_its_manifest_says(&day, &key);
     }
     exported_once_a_change(&day).await;
     for ended in [
