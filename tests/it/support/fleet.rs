@@ -207,7 +207,9 @@ impl Fleet {
 
     pub async fn claim(&self, id: JobId, attempt: i32) {
         sqlx::query(
-            "UPDATE jobs SET state = 'running', attempt = $2, attempted_at = now(), worker_id = $3 WHERE id = $1",
+            "UPDATE jobs SET state = 'running', attempt = $2, attempted_at = now(), worker_id = $3,
+                    dispatched_at = coalesce(dispatched_at, now())
+             WHERE id = $1",
         )
         .bind(id)
         .bind(attempt)
