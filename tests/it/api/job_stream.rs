@@ -115,13 +115,15 @@ async fn progress_and_log_of_a_running_job_are_seen_as_they_come() {
     let (mut lines, mut last) = (Vec::new(), Value::Null);
     for step in 1..=2 {
         lab.step(1).await;
-        while lines.len() < step {
+        while lines.len() < step || (step == 1 && last["progress"] != json!(0.5)) {
             last = events.next().await.expect("it goes on").data;
             lines.extend(last["log"].as_array().unwrap().iter().map(|said| said["line"].clone()));
         }
         if step == 1 {
-            assert_eq!((&last["state"], &last["progress"]), (&json!("running"), &json!(0.5)));
-            assert_eq!(last["attempts"][0]["outcome"], "running");
+            assert_eq!(
+                (&last["state"], &last["attempts"][0]["outcome"]),
+                (&json!("running"), &json!("running"))
+            );
         }
     }
     while last["state"] != "completed" {

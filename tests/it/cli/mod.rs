@@ -13,7 +13,7 @@ use labelfleet::up::ports;
 use nix::{sys::signal, unistd::Pid};
 use serde_json::Value;
 
-use crate::support::{api, binary, database::Database, wait};
+use crate::support::{api, binary, database::Database, events::Events, wait};
 
 /// Runs `labelfleet` with these arguments and nothing else in its environment but the database.
 async fn labelfleet_told(database_url: Option<&str>, args: &[&str], answer: &str) -> Output {
@@ -164,11 +164,15 @@ async fn the_api_starts_serves_and_stops() {
     .await;
     client.log_in(api::ADMIN_EMAIL, api::ADMIN_PASSWORD).await.expect(200);
     client.create_role("labeler").await;
+    // Holds up nobody.
+    let mut events = Events::open(&client, "/api/jobs/stream").await;
+    events.until("ready").await;
 
     let pid = Pid::from_raw(process.id().unwrap().try_into().unwrap());
     signal::kill(pid, signal::Signal::SIGTERM).unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(10), process.wait()).await;
+    let ended = tokio::time::timeout(Duration::from_secs(8), process.wait()).await;
     assert_eq!(ended.expect("it ends").unwrap().code(), Some(0));
+    assert_eq!(events.next().await, None);
 }
 
 #[tokio::test]
