@@ -7,6 +7,7 @@ mod delivery;
 mod drain;
 mod encryption;
 mod enqueue;
+mod examples;
 mod faults;
 pub mod lab;
 mod limits;
