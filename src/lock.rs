@@ -154,33 +154,28 @@ impl Session {
 
     /// Waits for the lock for at most `patience`.
     pub async fn acquire(pool: &PgPool, key: Key, patience: Duration) -> Result<Self, LockError> {
-        let mut connection = connect_with_patience(pool, patience).await?;
+        let mut connection = connect(pool).await?;
         let (class, id) = key.numbers();
-        let taken = sqlx::query_scalar!("SELECT pg_advisory_lock($1, $2)", class, id)
+        be_patient(&mut connection, patience).await?;
+        match sqlx::query_scalar!("SELECT pg_advisory_lock($1, $2)", class, id)
             .fetch_one(&mut connection)
-            .await;
-        taken.map_err(|error| taken_or_broken(error, key))?;
-        Ok(Self { connection, held: Held { key } })
+            .await
+        {
+            Ok(_) => Ok(Self { connection, held: Held { key } }),
+            Err(error) => Err(taken_or_broken(error, key)),
+        }
     }
 
-    /// Takes the lock beside others who share it; waits for at most `patience` for one who has it alone.
-    pub async fn acquire_shared(pool: &PgPool, key: Key, patience: Duration) -> Result<Self, LockError> {
-        let mut connection = connect_with_patience(pool, patience).await?;
+    /// Takes another lock beside others who share it, for as long as this one; waits for at most `patience` for one who has
+    /// it alone. No proof of that comes of it.
+    pub async fn also_share(&mut self, key: Key, patience: Duration) -> Result<(), LockError> {
         let (class, id) = key.numbers();
-        let taken = sqlx::query_scalar!("SELECT pg_advisory_lock_shared($1, $2)", class, id)
-            .fetch_one(&mut connection)
-            .await;
-        taken.map_err(|error| taken_or_broken(error, key))?;
-        Ok(Self { connection, held: Held { key } })
-    }
-
-    /// Takes another lock for as long as this one, if it is free.
-    pub async fn try_also(&mut self, key: Key) -> Result<(), LockError> {
-        let (class, id) = key.numbers();
-        let taken = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1, $2) AS "taken!""#, class, id)
+        be_patient(&mut self.connection, patience).await?;
+        sqlx::query_scalar!("SELECT pg_advisory_lock_shared($1, $2)", class, id)
             .fetch_one(&mut self.connection)
-            .await?;
-        if taken { Ok(()) } else { Err(LockError::Taken(key)) }
+            .await
+            .map_err(|error| taken_or_broken(error, key))?;
+        Ok(())
     }
 
     pub fn held(&self) -> &Held {
@@ -234,14 +229,13 @@ impl Candidate {
     }
 }
 
-/// On which nobody waits for a lock for longer than this.
-async fn connect_with_patience(pool: &PgPool, patience: Duration) -> sqlx::Result<PgConnection> {
-    let mut connection = connect(pool).await?;
+/// From now on, statements on this connection wait no longer for a lock.
+async fn be_patient(connection: &mut PgConnection, patience: Duration) -> sqlx::Result<()> {
     let millis = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX).max(1);
     sqlx::query_scalar!("SELECT set_config('lock_timeout', $1, false)", format!("{millis}ms"))
-        .fetch_one(&mut connection)
+        .fetch_one(connection)
         .await?;
-    Ok(connection)
+    Ok(())
 }
 
 fn taken_or_broken(error: sqlx::Error, key: Key) -> LockError {

@@ -44,13 +44,12 @@ impl Run<Deps> for ExportFile {
     }
 }
 
-/// The assignment's lock beside the other files, and this file's alone.
+/// This file's lock, and the assignment's beside the other files.
 async fn lock(job: ExportFile, deps: &Deps) -> Result<Session, JobError> {
-    let file = job.format.map_or(0, |format| format as u8 + 1);
     let lock = async {
-        let id = job.assignment_id.0;
-        let mut lock = Session::acquire_shared(&deps.pool, Key::Assignment(id), PATIENCE).await?;
-        lock.try_also(Key::ExportFile(id, file)).await?;
+        let (id, file) = (job.assignment_id.0, job.format.map_or(0, |format| format as u8 + 1));
+        let mut lock = Session::try_acquire(&deps.pool, Key::ExportFile(id, file)).await?;
+        lock.also_share(Key::Assignment(id), PATIENCE).await?;
         Ok(lock)
     };
     match lock.await {

@@ -228,7 +228,8 @@ async fn files_are_written_beside_each_other_and_beside_nothing_else() {
     let (files, id) = (batch.begin().await, batch.assignment_id.0);
     let is_put_off = |outcome: JobResult<Value>| matches!(outcome, Err(JobError::Snooze(_)));
 
-    let other = Session::acquire_shared(pool, Key::Assignment(id), PATIENCE).await.unwrap();
+    let mut other = Session::try_acquire(pool, Key::ExportFile(id, 15)).await.unwrap();
+    other.also_share(Key::Assignment(id), PATIENCE).await.unwrap();
     let written = batch.write(files[0]).await;
     assert!(written["sha256"].is_string(), "{written}");
     assert!(is_put_off(batch.fleet.run(batch.job()).await), "a file is being written");
