@@ -101,7 +101,7 @@ impl Sandbox {
 
     pub async fn stop(self) -> anyhow::Result<()> {
         let Some((mut postgres, mut redis, dir)) = self.servers else {
-            sqlx::query("TRUNCATE jobs, job_batches, job_holds, schedules, schedule_ticks, queues CASCADE")
+            sqlx::query("TRUNCATE jobs, job_claims, job_batches, job_holds, schedules, schedule_ticks, queues, workers CASCADE")
                 .execute(&self.pool)
                 .await?;
             let mut redis =
