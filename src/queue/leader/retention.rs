@@ -1,8 +1,8 @@
 //! Removes what nobody will ask for again, a little at a time and beside the leader's other duties.
 //!
 //! Jobs are looked through by id from the oldest on, up to those that are too young to be over. That needs no index but
-//! the primary key: each index on when jobs ended would cost every job that runs, and a summary of blocks (BRIN) is of
-//! no use, since old and new rows share blocks once the room of removed ones is filled again.
+//! the primary key. In a table long in use an index of when jobs ended is slower (docs/QUEUE.md, "Retention"), and a summary
+//! of blocks (BRIN) is of no use, since old and new rows share blocks once the room of removed ones is filled again.
 //!
 //! Each statement is short and leaves out what others hold, and a pause as long as itself follows. After all were looked
 //! at, it rests for nine times what was looked at in vain, which is long where the dead set is large.

@@ -183,10 +183,10 @@ async fn a_stream_outlives_an_outage_of_postgres() {
     let database = Database::create_on(&server.url()).await;
     Api::start(&database).await;
     let pool =
-        PgPoolOptions::new().acquire_timeout(Duration::from_secs(1)).connect_lazy(&database.url).unwrap();
+        PgPoolOptions::new().acquire_timeout(Duration::from_secs(5)).connect_lazy(&database.url).unwrap();
     let api = Api::serve(config(&database.url), pool.clone()).await;
     api.log_in(ADMIN_EMAIL, ADMIN_PASSWORD).await.expect(200);
-    let job = insert(&pool, "export", "available").await;
+    let job = insert(&database.pool, "export", "available").await;
     let mut events = Events::open(&api, "/api/jobs/stream").await;
     events.until("ready").await;
     server.stop().await.unwrap();

@@ -143,7 +143,7 @@ async fn an_export_of_which_a_file_failed_for_good_begins_again() {
     batch.day.fleet.run(ExportAssignment { assignment_id: batch.id }).await.unwrap();
     batch
         .run_sql(
-            "UPDATE jobs SET state = 'discarded', attempt = 1, finalized_at = now()
+            "UPDATE jobs SET state = 'discarded', attempt = 1, dispatched_at = NULL, finalized_at = now()
              WHERE kind = 'export_file' AND args ->> 'format' IS NULL",
         )
         .await;
