@@ -367,7 +367,7 @@ async fn who_still_waits_waits_for_what_was_said_last() {
     lab.ended(dead).await;
     let waiting = after(&[dead]).await;
     assert!(waiting.is_new);
-    let slow = lab.enqueue(2, Act::LooseEffect { first_sleeps_millis: 500 }).await;
+    let slow = lab.enqueue(2, Act::LooseEffect { first_sleeps_millis: 3_000 }).await;
     lab.rows("starts", 1, PATIENCE).await;
     let again = after(&[slow]).await;
     assert_eq!((again.id, again.is_new), (waiting.id, false));
