@@ -1,8 +1,7 @@
 //! Gets due jobs of one queue and feeds them to apalis.
 //!
 //! Ids come from Redis by a blocking pop, so an idle queue reacts at once. While Redis is away the oldest due jobs are
-//! claimed straight from Postgres. Postgres is asked, too, when a pop has waited in vain: a Redis that is full gives ids and
-//! takes none.
+//! claimed straight from Postgres. Postgres is asked, too, when a pop has waited in vain: Redis may give ids and take none.
 //!
 //! While one claim is under way the next ids are popped, so that neither server waits for the other. What is claimed starts
 //! in the order in which it was popped.

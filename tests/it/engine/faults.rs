@@ -114,6 +114,26 @@ async fn jobs_go_on_while_the_disk_of_redis_is_full() {
 
 /// It gives ids and takes none, so that a worker that waits there waits in vain.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_go_on_while_redis_takes_no_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    let redis = Server::start(dir.path()).await;
+    let lab = Lab::on(Database::create().await, redis.server.url()).await;
+    let mut worker = lab.process(LEASE, DRAIN).await;
+    lab.enqueue_all(&nothing(0..200)).await;
+    lab.completed(200, PATIENCE).await;
+
+    redis.ask("ACL SETUSER default -@scripting").await.unwrap();
+    lab.enqueue_all(&nothing(200..1_000)).await;
+    lab.completed(1_000, PATIENCE).await;
+
+    redis.ask("ACL SETUSER default +@scripting").await.unwrap();
+    redis.is_used(&lab, 1_000).await;
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.ended(DRAIN).await, Some(0));
+    assert_eq!(lab.scalar("SELECT count(*) FROM jobs WHERE attempt <> 1").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_go_on_while_the_memory_of_redis_is_full() {
     let dir = tempfile::tempdir().unwrap();
     let redis = Server::start(dir.path()).await;
