@@ -59,7 +59,7 @@ impl Client {
 
     pub async fn begin(&self) -> sqlx::Result<Tx> {
         Ok(Tx {
-            inner: self.pool.begin().await?,
+            inner: begin(&self.pool).await?,
             dispatcher: self.dispatcher.clone(),
             cipher: self.cipher.clone(),
             enqueued: Vec::new(),
@@ -92,6 +92,17 @@ impl Client {
         if let Some(dispatcher) = &self.dispatcher {
             dispatcher.push(lane, ids);
         }
+    }
+}
+
+/// sqlx 0.9 gives a connection back inside of the transaction that a dropped future was about to begin, and what the next
+/// one writes on it is never committed. So it begins in a task of its own, which nobody drops.
+pub(super) async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let pool = pool.clone();
+    match tokio::spawn(async move { pool.begin().await }).await {
+        Ok(begun) => begun,
+        // The runtime ends.
+        Err(_) => Err(sqlx::Error::WorkerCrashed),
     }
 }
 

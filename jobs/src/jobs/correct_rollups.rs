@@ -19,16 +19,16 @@ impl Run<Deps> for CorrectRollups {
         let annotators = rollups::annotators(&mut *deps.pool.acquire().await.or_retry()?).await.or_retry()?;
         let mut hours = 0;
         for annotator in annotators {
-            let mut tx = deps.pool.begin().await.or_retry()?;
+            let mut tx = deps.queue.begin().await.or_retry()?;
             let lock = lock_in(&mut tx, Key::Rollups).await.or_retry()?;
             hours += rollups::correct_hours(&mut tx, &lock, annotator).await.or_retry()?;
             tx.commit().await.or_retry()?;
         }
-        let mut tx = deps.pool.begin().await.or_retry()?;
+        let mut tx = deps.queue.begin().await.or_retry()?;
         let lock = lock_in(&mut tx, Key::Rollups).await.or_retry()?;
         let events = rollups::correct_events(&mut tx, &lock).await.or_retry()?;
         tx.commit().await.or_retry()?;
-        let mut tx = deps.pool.begin().await.or_retry()?;
+        let mut tx = deps.queue.begin().await.or_retry()?;
         let lock = lock_in(&mut tx, Key::Rollups).await.or_retry()?;
         let gold = rollups::correct_gold(&mut tx, &lock).await.or_retry()?;
         let assignments = rollups::correct_assignments(&mut tx, &lock).await.or_retry()?;

@@ -3,12 +3,16 @@
 use std::borrow::Cow;
 
 use super::{AdminError, jobs::get, state::JobState, view::Job};
-use crate::queue::{client::Client, job::JobId, limits::Lane};
+use crate::queue::{
+    client::{Client, begin},
+    job::JobId,
+    limits::Lane,
+};
 
 /// Makes a job of the dead set, a cancelled or a waiting one due now. A job without attempts left gets one more. What it
 /// waited for is waited for no more.
 pub async fn retry(client: &Client, id: JobId) -> Result<Job, AdminError> {
-    let mut tx = client.pool().begin().await?;
+    let mut tx = begin(client.pool()).await?;
     // First, as in `waits::settle`: so neither waits for the other.
     sqlx::query!("DELETE FROM job_waits WHERE job_id = $1", id as JobId).execute(&mut *tx).await?;
     let updated = sqlx::query!(

@@ -137,3 +137,28 @@ async fn every_way_of_enqueueing_keeps_the_trace() {
     assert_eq!(lab.scalar(&traced).await, 12);
     assert_eq!(lab.scalar("SELECT count(*) FROM jobs").await, 36);
 }
+
+/// Whoever gives up while a transaction begins leaves no connection behind in it, on which the next job would be lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_beginning_that_is_given_up_costs_no_job() {
+    let lab = Lab::new().await;
+    // One connection, so that the next statement gets it.
+    let pool =
+        sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(&lab.database.url).await.unwrap();
+    let queue = labelfleet::queue::Client::new(pool);
+    for key in 0..50 {
+        for polls in 1..6 {
+            let mut begin = std::pin::pin!(queue.begin());
+            for _ in 0..polls {
+                let _ = futures::poll!(&mut begin);
+                tokio::task::yield_now().await;
+            }
+        }
+        let id = queue.enqueue(&nothing(key..key + 1)[0]).await.unwrap().id;
+        assert_eq!(
+            lab.scalar(&format!("SELECT count(*) FROM jobs WHERE id = {id}")).await,
+            1,
+            "job {id} was lost"
+        );
+    }
+}
