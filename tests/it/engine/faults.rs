@@ -112,9 +112,8 @@ async fn jobs_go_on_while_the_disk_of_redis_is_full() {
     assert_eq!(lab.scalar("SELECT count(*) FROM jobs WHERE attempt <> 1").await, 0);
 }
 
-/// It gives ids and takes none, so that a worker that waits there waits in vain.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jobs_go_on_while_redis_takes_no_ids() {
+/// Jobs that come in after the one command are run, and Redis is used again after the other.
+async fn go_on_between(refuse: &str, allow: &str, is_refused: impl AsyncFn(&Server) -> bool) {
     let dir = tempfile::tempdir().unwrap();
     let redis = Server::start(dir.path()).await;
     let lab = Lab::on(Database::create().await, redis.server.url()).await;
@@ -122,36 +121,30 @@ async fn jobs_go_on_while_redis_takes_no_ids() {
     lab.enqueue_all(&nothing(0..200)).await;
     lab.completed(200, PATIENCE).await;
 
-    redis.ask("ACL SETUSER default -@scripting").await.unwrap();
+    redis.ask(refuse).await.unwrap();
+    assert!(is_refused(&redis).await);
     lab.enqueue_all(&nothing(200..1_000)).await;
     lab.completed(1_000, PATIENCE).await;
 
-    redis.ask("ACL SETUSER default +@scripting").await.unwrap();
+    redis.ask(allow).await.unwrap();
     redis.is_used(&lab, 1_000).await;
     worker.signal(Signal::SIGTERM);
     assert_eq!(worker.ended(DRAIN).await, Some(0));
     assert_eq!(lab.scalar("SELECT count(*) FROM jobs WHERE attempt <> 1").await, 0);
 }
 
+/// It gives ids and takes none, so that a worker that waits there waits in vain.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_go_on_while_redis_takes_no_ids() {
+    let is_refused = async |redis: &Server| redis.ask("EVAL return 0").await.is_err();
+    go_on_between("ACL SETUSER default -@scripting", "ACL SETUSER default +@scripting", is_refused).await;
+}
+
+/// While its list is empty it takes ids all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_go_on_while_the_memory_of_redis_is_full() {
-    let dir = tempfile::tempdir().unwrap();
-    let redis = Server::start(dir.path()).await;
-    let lab = Lab::on(Database::create().await, redis.server.url()).await;
-    let mut worker = lab.process(LEASE, DRAIN).await;
-    lab.enqueue_all(&nothing(0..200)).await;
-    lab.completed(200, PATIENCE).await;
-
-    redis.ask("CONFIG SET maxmemory 1").await.unwrap();
-    assert!(redis.refuses_writes("OOM").await);
-    lab.enqueue_all(&nothing(200..1_000)).await;
-    lab.completed(1_000, PATIENCE).await;
-
-    redis.ask("CONFIG SET maxmemory 0").await.unwrap();
-    redis.is_used(&lab, 1_000).await;
-    worker.signal(Signal::SIGTERM);
-    assert_eq!(worker.ended(DRAIN).await, Some(0));
-    assert_eq!(lab.scalar("SELECT count(*) FROM jobs WHERE attempt <> 1").await, 0);
+    let is_refused = async |redis: &Server| redis.refuses_writes("OOM").await;
+    go_on_between("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", is_refused).await;
 }
 
 /// Debian's libfaketime, which `scripts/test` installs.
