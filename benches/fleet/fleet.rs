@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use labelfleet::{
     queue::{self, Dispatcher},
     store::migrations,
-    up::{Postgres, PostgresOptions, Redis, child, ports},
+    up::{Postgres, PostgresOptions, Redis, child, ports::Port},
 };
 use nix::sys::signal::Signal;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
@@ -91,23 +91,20 @@ impl Fleet {
         let mut command = child::command(&worker_program()?, None, Signal::SIGTERM);
         command.arg("run").envs(env);
         let mut process = child::Child::spawn("the worker", command, &log, Signal::SIGTERM)?;
-        let told = || async { std::fs::read_to_string(&log).is_ok_and(|log| log.contains("ready worker")) };
-        process.wait_until(PATIENCE, told).await?;
+        process.wait_for_line(PATIENCE, "ready worker").await?;
         Ok(process)
     }
 
     /// `labelfleet api` on a port of its own; ends when it is dropped.
     pub async fn api(&self, mut env: BTreeMap<String, String>) -> anyhow::Result<Api> {
-        let port = ports::free()?;
-        env.insert("PORT".into(), port.to_string());
+        let port = Port::free()?;
+        env.insert("PORT".into(), port.number().to_string());
         let mut command = child::command(Path::new(env!("CARGO_BIN_EXE_labelfleet")), None, Signal::SIGTERM);
         command.arg("api").envs(env);
         let mut process =
             child::Child::spawn("the API", command, &self.dir().join("api.log"), Signal::SIGTERM)?;
-        let address = format!("127.0.0.1:{port}");
-        let ready = || async { tokio::net::TcpStream::connect(&address).await.is_ok() };
-        process.wait_until(PATIENCE, ready).await?;
-        Ok(Api { process, address })
+        process.wait_for_line(PATIENCE, "ready api").await?;
+        Ok(Api { process, address: format!("127.0.0.1:{}", port.number()) })
     }
 }
 

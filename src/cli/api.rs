@@ -39,6 +39,8 @@ pub async fn run() -> anyhow::Result<()> {
     let address = format!("{}:{}", config.host, config.port);
     let listener = TcpListener::bind(&address).await.with_context(|| format!("can't listen on {address}"))?;
     tracing::info!(%address, public_url = config.public_url, "the API is ready");
+    // For whoever started it: from here on it answers.
+    println!("ready api {}", config.public_url);
     http::serve(listener, AppState::new(config, queue), shutdown).await.context("serving")
 }
 

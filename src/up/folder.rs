@@ -15,7 +15,7 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 
-use super::ports;
+use super::ports::Port;
 
 /// The folder, ours alone as long as this value lives.
 #[derive(Debug)]
@@ -83,14 +83,14 @@ impl Folder {
     }
 
     /// The port that a server had before, or a free one if somebody else took it meanwhile.
-    pub fn port(&self, server: &str) -> anyhow::Result<u16> {
+    pub fn port(&self, server: &str) -> anyhow::Result<Port> {
         let path = self.path.join(format!("{server}.port"));
         let remembered = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-        if let Some(port) = remembered.filter(|port| ports::is_free(*port)) {
+        if let Some(port) = remembered.and_then(Port::keep) {
             return Ok(port);
         }
-        let port = ports::free()?;
-        write_private(&path, &format!("{port}\n"))?;
+        let port = Port::free()?;
+        write_private(&path, &format!("{}\n", port.number()))?;
         Ok(port)
     }
 }

@@ -18,7 +18,7 @@ use sqlx::{Connection, PgConnection};
 use super::{
     child::{Child, ServiceUser, command},
     folder::write_private,
-    ports,
+    ports::Port,
 };
 
 pub const USER: &str = "labelfleet";
@@ -26,13 +26,13 @@ pub const USER: &str = "labelfleet";
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PostgresOptions {
     /// Holds the data and the password; made where it is missing.
     pub dir: PathBuf,
     pub log: PathBuf,
     /// None: a free one. It stays the same over [`Postgres::restart`].
-    pub port: Option<u16>,
+    pub port: Option<Port>,
     /// False: nothing survives a crash of the machine, and tests run faster.
     pub durable: bool,
     /// More settings, as in `postgresql.conf`.
@@ -52,7 +52,7 @@ pub struct Postgres {
     options: PostgresOptions,
     bin: PathBuf,
     user: Option<ServiceUser>,
-    port: u16,
+    port: Port,
     password: String,
     child: Child,
 }
@@ -61,7 +61,7 @@ impl Postgres {
     /// Initialises the folder if that was not done, stops what an earlier owner left running in it, and starts
     /// the server. Returns once it answers.
     pub async fn start(options: PostgresOptions) -> anyhow::Result<Self> {
-        let options = PostgresOptions { dir: std::path::absolute(&options.dir)?, ..options };
+        let mut options = PostgresOptions { dir: std::path::absolute(&options.dir)?, ..options };
         fs::create_dir_all(&options.dir)
             .with_context(|| format!("make the folder {}", options.dir.display()))?;
         let user = ServiceUser::needed()?;
@@ -72,8 +72,8 @@ impl Postgres {
         }
         stop_leftover(&data, &bin, user.as_ref()).await?;
         let password = fs::read_to_string(password_file(&options.dir)).context("read Postgres' password")?;
-        let port = options.port.map_or_else(ports::free, Ok)?;
-        let child = spawn(&options, &bin, user.as_ref(), port)?;
+        let port = options.port.take().map_or_else(Port::free, Ok)?;
+        let child = spawn(&options, &bin, user.as_ref(), port.number())?;
         let mut server = Self { options, bin, user, port, password, child };
         server.wait_ready().await?;
         Ok(server)
@@ -85,11 +85,11 @@ impl Postgres {
     }
 
     pub fn url_of(&self, database: &str) -> String {
-        format!("postgres://{USER}:{}@127.0.0.1:{}/{database}", self.password, self.port)
+        format!("postgres://{USER}:{}@127.0.0.1:{}/{database}", self.password, self.port.number())
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     pub fn child(&mut self) -> &mut Child {
@@ -111,7 +111,7 @@ impl Postgres {
     /// Starts again, on the same port, after `stop` or `kill`.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         ensure!(!self.child.is_running(), "stop Postgres before it is started again");
-        self.child = spawn(&self.options, &self.bin, self.user.as_ref(), self.port)?;
+        self.child = spawn(&self.options, &self.bin, self.user.as_ref(), self.port.number())?;
         self.wait_ready().await
     }
 
@@ -182,14 +182,23 @@ async fn initialise(options: &PostgresOptions, bin: &Path, user: Option<&Service
 
 /// A server whose owner was killed is told so by the kernel, but may still be on its way out.
 async fn stop_leftover(data: &Path, bin: &Path, user: Option<&ServiceUser>) -> anyhow::Result<()> {
-    if !data.join("postmaster.pid").exists() {
+    if !is_served(data) {
         return Ok(());
     }
     let mut pg_ctl = command(&bin.join("pg_ctl"), user, Signal::SIGKILL);
     pg_ctl.args(["stop", "-w", "-m", "fast", "-D"]).arg(data);
-    // It fails when the file is stale, which Postgres itself recognises when it starts.
+    // It fails when the server has ended by now.
     pg_ctl.stdin(Stdio::null()).output().await.context("run pg_ctl")?;
     Ok(())
+}
+
+/// Whether the process that says it serves `data` does: a file that a crash of the machine left behind names a
+/// process that may by now be somebody else's server, and `pg_ctl` would stop that. A server works in its folder.
+fn is_served(data: &Path) -> bool {
+    let Ok(file) = fs::read_to_string(data.join("postmaster.pid")) else { return false };
+    let pid: Option<u32> = file.lines().next().and_then(|line| line.trim().parse().ok());
+    let works_in = pid.and_then(|pid| fs::read_link(format!("/proc/{pid}/cwd")).ok());
+    works_in.is_some_and(|dir| fs::canonicalize(data).is_ok_and(|data| data == dir))
 }
 
 /// The server programs for `data`: those of the version that made it, else the newest.

@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use super::{
     child::{Child, ServiceUser, command},
     folder::write_private,
-    ports,
+    ports::Port,
 };
 
 const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -27,23 +27,23 @@ pub struct Redis {
     log: PathBuf,
     program: PathBuf,
     user: Option<ServiceUser>,
-    port: u16,
+    port: Port,
     password: String,
     child: Child,
 }
 
 impl Redis {
     /// Starts a server with its configuration in `dir`, on `port` or a free one. Returns once it answers.
-    pub async fn start(dir: &Path, log: &Path, port: Option<u16>) -> anyhow::Result<Self> {
+    pub async fn start(dir: &Path, log: &Path, port: Option<Port>) -> anyhow::Result<Self> {
         let dir = std::path::absolute(dir)?;
         fs::create_dir_all(&dir).with_context(|| format!("make the folder {}", dir.display()))?;
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
         let user = ServiceUser::needed()?;
-        let port = port.map_or_else(ports::free, Ok)?;
+        let port = port.map_or_else(Port::free, Ok)?;
         let password = hex::encode(rand::random::<[u8; 20]>());
         let config = dir.join("redis.conf");
         // In a file and not on the command line, which every user can read.
-        write_private(&config, &configuration(&dir, port, &password)?)?;
+        write_private(&config, &configuration(&dir, port.number(), &password)?)?;
         if let Some(user) = &user {
             user.give(&dir)?;
             user.give(&config)?;
@@ -56,11 +56,11 @@ impl Redis {
     }
 
     pub fn url(&self) -> String {
-        format!("redis://:{}@127.0.0.1:{}", self.password, self.port)
+        format!("redis://:{}@127.0.0.1:{}", self.password, self.port.number())
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     pub fn child(&mut self) -> &mut Child {

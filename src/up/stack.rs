@@ -150,7 +150,7 @@ impl Stack {
 
         let config = Config::from_map(&self.vars)?;
         let begun = Instant::now();
-        self.start_api(&config).await?;
+        self.start_api().await?;
         report("API", &config.public_url, begun.elapsed());
 
         let begun = Instant::now();
@@ -246,9 +246,10 @@ impl Stack {
 
     async fn start_s3(&mut self) -> anyhow::Result<String> {
         let (secret, _) = self.folder.secret("s3-secret-key")?;
+        let port = self.folder.port("s3")?;
         let server = S3Server::start(S3Options {
             dir: self.folder.join("s3"),
-            port: self.folder.port("s3")?,
+            port: port.number(),
             bucket: BUCKET.into(),
             access_key_id: "labelfleet".into(),
             secret_access_key: Secret::new(secret),
@@ -268,16 +269,12 @@ impl Stack {
         Ok(format!("{endpoint}/{BUCKET}"))
     }
 
-    async fn start_api(&mut self, config: &Config) -> anyhow::Result<()> {
+    async fn start_api(&mut self) -> anyhow::Result<()> {
         let mut api = command(&std::env::current_exe()?, None, Signal::SIGTERM);
         api.arg("api").envs(&self.vars);
         let api = self.api.insert(Child::spawn("the API", api, &self.folder.log("api"), Signal::SIGTERM)?);
-        let host = if config.host == "0.0.0.0" { "127.0.0.1" } else { &config.host };
-        let health = format!("http://{host}:{}/api/health", config.port);
-        api.wait_until(START, async || {
-            reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success())
-        })
-        .await
+        // Not what answers on its port: that may be somebody else, who was quicker.
+        api.wait_for_line(START, "ready api").await
     }
 
     async fn start_worker(&mut self) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use labelfleet::{ops::jobs::ReclaimIdle, up::ports};
+use labelfleet::{ops::jobs::ReclaimIdle, up::ports::Port};
 
 use crate::support::{fleet::Fleet, program::Program, wait};
 
@@ -11,7 +11,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_serves_its_metrics() {
     let fleet = Fleet::local().await;
-    let address = format!("127.0.0.1:{}", ports::free().unwrap());
+    let port = Port::free().unwrap();
+    let address = format!("127.0.0.1:{}", port.number());
     let worker = Program::worker(&fleet.settings, &[("WORKER_METRICS_ADDR", &address)]).await;
     fleet.deps.queue.enqueue(&ReclaimIdle {}).await.unwrap();
     let get = async |path: &str| {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use labelfleet::up::ports;
+use labelfleet::up::ports::Port;
 use nix::{sys::signal, unistd::Pid};
 use serde_json::Value;
 
@@ -137,7 +137,8 @@ async fn migrating_twice_is_migrating_once() {
 #[tokio::test]
 async fn the_api_starts_serves_and_stops() {
     let database = Database::create().await;
-    let port = ports::free().unwrap().to_string();
+    let kept = Port::free().unwrap();
+    let port = kept.number().to_string();
     let mut process = tokio::process::Command::new(binary("labelfleet"))
         .arg("api")
         .env_clear()

@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
-use labelfleet::up::ports;
+use labelfleet::up::ports::Port;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use reqwest::{Method, StatusCode};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -15,7 +14,7 @@ use tokio::{
 
 use super::{
     api::{ADMIN_EMAIL, ADMIN_PASSWORD, Api},
-    binary, wait,
+    binary,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,27 +35,31 @@ impl Program {
     }
 
     pub async fn worker(settings: &Settings, more: &[(&str, &str)]) -> Self {
-        let mut process = Self::start("labelfleet-worker", &[], settings, more);
-        let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
-        let ready = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("in time").unwrap();
-        assert!(ready.expect("it has not ended").starts_with("ready worker"));
-        process
+        Self::start("labelfleet-worker", &[], settings, more).ready("ready worker").await
     }
 
     /// And a client that is logged in.
     pub async fn api(settings: &Settings, more: &[(&str, &str)]) -> (Self, Api) {
-        let port = ports::free().unwrap().to_string();
+        let kept = Port::free().unwrap();
+        let port = kept.number().to_string();
         let admin =
             [("PORT", port.as_str()), ("ADMIN_EMAIL", ADMIN_EMAIL), ("ADMIN_PASSWORD", ADMIN_PASSWORD)];
         let process = Self::start("labelfleet", &["api"], settings, &[&admin, more].concat());
+        let process = process.ready("ready api").await;
         let api = Api::at(&format!("http://127.0.0.1:{port}"));
-        wait::until("the API is healthy", PATIENCE, async || {
-            let health = api.request(Method::GET, "/api/health").send().await;
-            health.is_ok_and(|answer| answer.status() == StatusCode::OK).then_some(())
-        })
-        .await;
         api.log_in(ADMIN_EMAIL, ADMIN_PASSWORD).await.expect(200);
         (process, api)
+    }
+
+    async fn ready(mut self, says: &str) -> Self {
+        let mut lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("in time").unwrap();
+        let Some(line) = line else {
+            let (_, log) = self.stop(PATIENCE).await;
+            panic!("it ended: {log}");
+        };
+        assert!(line.starts_with(says), "{line}");
+        self
     }
 
     /// Stops it in order: its exit code, and what it wrote to its log.

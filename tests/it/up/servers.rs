@@ -1,6 +1,6 @@
 //! The private servers: started, stopped, killed, started again.
 
-use labelfleet::up::{Postgres, PostgresOptions, Redis, ports};
+use labelfleet::up::{Postgres, PostgresOptions, Redis, ports::Port};
 use sqlx::{Connection, PgConnection};
 
 fn throwaway(dir: &std::path::Path) -> PostgresOptions {
@@ -48,8 +48,8 @@ async fn a_second_owner_of_a_folder_stops_what_the_first_left_running() {
 #[tokio::test]
 async fn a_server_that_cannot_start_says_why() {
     let dir = tempfile::tempdir().unwrap();
-    let port = ports::free().unwrap();
-    let _taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let port = Port::free().unwrap();
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", port.number())).unwrap();
     let options = PostgresOptions { port: Some(port), ..throwaway(dir.path()) };
     let error = format!("{:#}", Postgres::start(options).await.unwrap_err());
     assert!(error.contains("Address already in use") && error.contains("postgres.log"), "{error}");

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use labelfleet::up::ports;
+use labelfleet::up::ports::Port;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -41,8 +41,8 @@ struct Up {
 
 impl Up {
     /// Returns when it says that it is ready.
-    async fn start(dir: &Path, port: u16) -> Self {
-        let mut child = command(dir, &[("PORT", &port.to_string())]).spawn().unwrap();
+    async fn start(dir: &Path, port: &Port) -> Self {
+        let mut child = command(dir, &[("PORT", &port.number().to_string())]).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut password = None;
         let ready = timeout(PATIENCE, async {
@@ -122,10 +122,10 @@ async fn nothing_runs(dir: &Path) {
 async fn it_starts_on_a_bare_folder_stops_in_order_and_resumes_with_its_data() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("fleet");
-    let port = ports::free().unwrap();
+    let port = Port::free().unwrap();
 
-    let mut first = Up::start(&dir, port).await;
-    assert_eq!(first.url, format!("http://127.0.0.1:{port}"));
+    let mut first = Up::start(&dir, &port).await;
+    assert_eq!(first.url, format!("http://127.0.0.1:{}", port.number()));
     let password = std::fs::read_to_string(dir.join("admin-password")).unwrap();
     assert_eq!(first.password.as_deref(), Some(password.trim()), "the new password is shown");
     let http = first.log_in(&dir).await;
@@ -138,7 +138,7 @@ async fn it_starts_on_a_bare_folder_stops_in_order_and_resumes_with_its_data() {
     assert!(status.success() && errors.is_empty(), "{status}: {errors}");
     assert_eq!(processes(&dir), [], "something is left behind");
 
-    let mut second = Up::start(&dir, port).await;
+    let mut second = Up::start(&dir, &port).await;
     let hint = format!("in {}", dir.join("admin-password").display());
     assert_eq!(second.password, Some(hint), "the password itself is shown once");
     let roles = second.log_in(&dir).await.get(format!("{}/api/roles", second.url)).send().await.unwrap();
@@ -151,31 +151,33 @@ async fn it_starts_on_a_bare_folder_stops_in_order_and_resumes_with_its_data() {
 #[tokio::test]
 async fn a_second_one_in_the_same_folder_is_refused_and_does_no_harm() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Up::start(dir.path(), ports::free().unwrap()).await;
-    let other_port = ports::free().unwrap().to_string();
-    let second = command(dir.path(), &[("PORT", &other_port)]).output().await.unwrap();
+    let mut first = Up::start(dir.path(), &Port::free().unwrap()).await;
+    let other_port = Port::free().unwrap();
+    let second = command(dir.path(), &[("PORT", &other_port.number().to_string())]).output().await.unwrap();
     let error = String::from_utf8(second.stderr).unwrap();
     assert!(!second.status.success());
     assert!(error.contains(&format!("already runs in {}", dir.path().display())), "{error}");
     assert!(error.contains(&first.pid().to_string()), "{error}");
-    let health = reqwest::get(format!("{}/api/health", first.url)).await.unwrap();
-    assert_eq!(health.status(), 200);
+    match reqwest::get(format!("{}/api/health", first.url)).await {
+        Ok(answer) => assert_eq!(answer.status(), 200),
+        Err(error) => panic!("{error}: {:?}", first.end().await),
+    }
 }
 
 #[tokio::test]
 async fn killed_it_takes_its_children_along_and_the_folder_can_be_used_again() {
     let dir = tempfile::tempdir().unwrap();
-    let port = ports::free().unwrap();
-    let mut first = Up::start(dir.path(), port).await;
+    let port = Port::free().unwrap();
+    let mut first = Up::start(dir.path(), &port).await;
     first.child.kill().await.unwrap();
     nothing_runs(dir.path()).await;
-    Up::start(dir.path(), port).await;
+    Up::start(dir.path(), &port).await;
 }
 
 #[tokio::test]
 async fn a_child_that_ends_ends_it_all_and_its_log_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let mut up = Up::start(dir.path(), ports::free().unwrap()).await;
+    let mut up = Up::start(dir.path(), &Port::free().unwrap()).await;
     let running = processes(dir.path());
     let worker = running.iter().find(|(_, line)| line.contains("labelfleet-worker")).unwrap();
     kill(Pid::from_raw(worker.0), Signal::SIGKILL).unwrap();
@@ -188,12 +190,33 @@ async fn a_child_that_ends_ends_it_all_and_its_log_is_named() {
 #[tokio::test]
 async fn a_busy_port_is_named_before_anything_starts() {
     let dir = tempfile::tempdir().unwrap();
-    let port = ports::free().unwrap();
+    let port = Port::free().unwrap();
+    let port = port.number();
     let _taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
     let refused = command(dir.path(), &[("PORT", &port.to_string())]).output().await.unwrap();
     let error = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && error.contains(&format!("port {port} is in use")), "{error}");
     assert!(!dir.path().join("postgres").exists());
+}
+
+/// It was free when it was looked at, and somebody who answers as we would has it when the API comes to listen.
+#[tokio::test]
+async fn a_port_taken_meanwhile_is_named_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = Port::free().unwrap();
+    let port = port.number();
+    let mut child = command(dir.path(), &[("PORT", &port.to_string())]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().expect("a line for Postgres");
+    assert!(first.contains("Postgres"), "{first}");
+    let other = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let answers = axum::Router::new().fallback(async || "ok");
+    tokio::spawn(async { axum::serve(other, answers).await });
+    while let Some(line) = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap() {
+        assert!(!line.starts_with("ready"), "{line}");
+    }
+    let error = errors(&mut child).await;
+    assert!(error.contains(&format!("can't listen on 127.0.0.1:{port}")), "{error}");
 }
 
 #[tokio::test]
