@@ -8,7 +8,8 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    client::{Due, Enqueued, NewJob, Tx},
+    client::{Enqueued, NewJob, Tx},
+    insert::Due,
     job::{JobArgs, JobId},
 };
 

@@ -15,18 +15,17 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction, postgres::types::PgInterval};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use super::{
     batches::BatchId,
-    cipher::{self, ArgsCipher},
+    cipher::ArgsCipher,
     dispatch::Dispatcher,
-    holds,
+    insert::{self, Due},
     job::{JobArgs, JobId},
-    limits::{Concurrency, Lane, Rate},
+    limits::Lane,
     payload,
 };
-use crate::trace;
 
 /// Handle on the queue: cheap to clone.
 #[derive(Clone, Debug)]
@@ -76,7 +75,7 @@ impl Client {
             tx.commit().await?;
             return Ok(enqueued);
         }
-        let enqueued = insert(&mut *self.pool.acquire().await?, self.cipher(), args, None).await?;
+        let enqueued = insert::one(&mut *self.pool.acquire().await?, self.cipher(), args, None).await?;
         if enqueued.is_new {
             self.dispatch(lane::<J>(args.flow()), vec![enqueued.id]);
         }
@@ -144,7 +143,7 @@ impl Tx {
 
     /// One job, of which no id is sent.
     pub(super) async fn insert<J: JobArgs>(&mut self, args: &J, due: Option<Due>) -> sqlx::Result<Enqueued> {
-        insert(&mut self.inner, self.cipher.as_ref(), args, due).await
+        insert::one(&mut self.inner, self.cipher.as_ref(), args, due).await
     }
 
     /// Enqueues unless a job of this kind with these very arguments is open; false: one is. For callers that look
@@ -158,7 +157,7 @@ impl Tx {
                           OR dispatched_at IS NOT NULL AND concurrency_key IS NOT NULL OR dispatched_at IS NULL)
                ) AS "open!""#,
             J::KIND,
-            &spellings(args, self.cipher.as_ref())?,
+            &payload::spellings(args, self.cipher.as_ref())?,
         )
         .fetch_one(&mut *self.inner)
         .await?;
@@ -189,100 +188,13 @@ impl Tx {
         batch: Option<BatchId>,
         all: &[impl Borrow<J>],
     ) -> sqlx::Result<Vec<NewJob>> {
-        if all.is_empty() {
-            return Ok(Vec::new());
-        }
-        let row = |args: &_| Row::of::<J>(Borrow::borrow(args), self.cipher.as_ref());
-        let mut rows = all.iter().map(row).collect::<sqlx::Result<Vec<Row>>>()?;
-        if J::UNIQUE_FOR.is_some() {
-            let keys: Vec<String> = rows.iter().filter_map(|row| row.unique_key.clone()).collect();
-            let free = holds::take(&mut self.inner, J::KIND, &keys).await?;
-            rows.retain(|row| row.unique_key.as_ref().is_none_or(|key| free.contains(key)));
-        }
-        // Two callers that insert the same keys in different orders would wait for each other.
-        rows.sort_by(|one, other| one.unique_key.cmp(&other.unique_key));
-        let new = if batch.is_none() && rows.iter().all(Row::is_plain) {
-            self.insert_plain::<J>(rows).await?
-        } else {
-            self.insert_all::<J>(rows, batch).await?
-        };
-        if let Some(time) = J::UNIQUE_FOR {
-            let held: Vec<_> =
-                new.iter().filter_map(|job| Some((job.id, job.unique_key.as_deref()?))).collect();
-            holds::hold(&mut self.inner, J::KIND, &held, time).await?;
-        }
+        let new = insert::many(&mut self.inner, self.cipher.as_ref(), batch, all).await?;
         let mut lanes: BTreeMap<Option<&str>, Vec<JobId>> = BTreeMap::new();
         for job in &new {
             lanes.entry(job.flow.as_deref()).or_default().push(job.id);
         }
         self.enqueued.extend(lanes.into_iter().map(|(flow, ids)| (lane::<J>(flow.map(str::to_owned)), ids)));
         Ok(new)
-    }
-
-    /// Jobs that ask for nothing more than to run: the short way, for the sake of speed.
-    async fn insert_plain<J: JobArgs>(&mut self, rows: Vec<Row>) -> sqlx::Result<Vec<NewJob>> {
-        let (keys, args): (Vec<_>, Vec<_>) = rows.into_iter().map(|row| (row.unique_key, row.args)).unzip();
-        sqlx::query_as!(
-            NewJob,
-            r#"INSERT INTO jobs (kind, queue, max_attempts, priority, args, unique_key, trace_context)
-               SELECT $1, $2, $3, $4, new.args::jsonb, new.unique_key, $7
-               FROM unnest($5::text[], $6::text[]) AS new (args, unique_key)
-               ON CONFLICT (kind, unique_key)
-                   WHERE unique_key IS NOT NULL AND finalized_at IS NULL
-                   DO NOTHING
-               RETURNING id AS "id: JobId", unique_key, flow"#,
-            J::KIND,
-            J::QUEUE,
-            J::MAX_ATTEMPTS,
-            J::PRIORITY.level(),
-            &args,
-            &keys as &[Option<String>],
-            trace::current(),
-        )
-        .fetch_all(&mut *self.inner)
-        .await
-    }
-
-    async fn insert_all<J: JobArgs>(
-        &mut self,
-        rows: Vec<Row>,
-        batch: Option<BatchId>,
-    ) -> sqlx::Result<Vec<NewJob>> {
-        let mut new = Columns::default();
-        rows.into_iter().for_each(|row| new.push(row));
-        sqlx::query_as!(
-            NewJob,
-            r#"INSERT INTO jobs (kind, queue, max_attempts, priority, args, unique_key, flow, concurrency_key,
-                                 concurrency_limit, rate_key, rate_interval, rate_burst, batch_id, is_awaited,
-                                 trace_context)
-               SELECT $1, $2, $3, $4, new.args::jsonb, new.unique_key, new.flow, new.concurrency_key,
-                      new.concurrency_limit, new.rate_key, new.rate_interval, new.rate_burst, $13::bigint, $13 IS NOT NULL,
-                      $14
-               FROM unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::text[], $11::interval[],
-                           $12::int[])
-                   AS new (args, unique_key, flow, concurrency_key, concurrency_limit, rate_key, rate_interval,
-                           rate_burst)
-               ON CONFLICT (kind, unique_key)
-                   WHERE unique_key IS NOT NULL AND finalized_at IS NULL
-                   DO NOTHING
-               RETURNING id AS "id: JobId", unique_key, flow"#,
-            J::KIND,
-            J::QUEUE,
-            J::MAX_ATTEMPTS,
-            J::PRIORITY.level(),
-            &new.args,
-            &new.unique_keys as &[Option<String>],
-            &new.flows as &[Option<String>],
-            &new.concurrency_keys as &[Option<String>],
-            &new.concurrency_limits as &[Option<i32>],
-            &new.rate_keys as &[Option<String>],
-            &new.rate_intervals as &[Option<PgInterval>],
-            &new.rate_bursts as &[Option<i32>],
-            batch.map(|batch| batch.0),
-            trace::current(),
-        )
-        .fetch_all(&mut *self.inner)
-        .await
     }
 
     /// Has the id of a job that is due now sent when this transaction is committed.
@@ -323,193 +235,6 @@ impl DerefMut for Tx {
     }
 }
 
-/// One job; the one that holds its key is found instead.
-pub(super) async fn insert<J: JobArgs>(
-    db: &mut PgConnection,
-    cipher: Option<&ArgsCipher>,
-    args: &J,
-    due: Option<Due>,
-) -> sqlx::Result<Enqueued> {
-    match J::UNIQUE_FOR.zip(args.unique_key()) {
-        Some((time, key)) => holds::insert(db, cipher, args, due, (key, time)).await,
-        None => insert_open(db, cipher, args, due).await,
-    }
-}
-
-/// One job; an open one with its key is found instead.
-pub(super) async fn insert_open<J: JobArgs>(
-    db: &mut PgConnection,
-    cipher: Option<&ArgsCipher>,
-    args: &J,
-    due: Option<Due>,
-) -> sqlx::Result<Enqueued> {
-    let row = Row::of(args, cipher)?;
-    let trace_context = trace::current();
-    let (concurrency_key, concurrency_limit) = row.concurrency.map(|one| (one.key, one.limit)).unzip();
-    let (rate_key, rate) = row.rate.map(|one| (one.key, (interval(one.interval), one.burst))).unzip();
-    let (rate_interval, rate_burst) = rate.unzip();
-    let (at, delay, is_never) = match due {
-        None => (None, None, false),
-        Some(Due::At(at)) => (Some(at), None, false),
-        Some(Due::In(delay)) => (None, Some(interval(delay)), false),
-        Some(Due::Never) => (None, None, true),
-    };
-    loop {
-        let inserted = sqlx::query_scalar!(
-            r#"INSERT INTO jobs (kind, queue, max_attempts, args, unique_key, scheduled_at, state, dispatched_at, priority,
-                                 flow, concurrency_key, concurrency_limit, rate_key, rate_interval, rate_burst,
-                                 trace_context)
-               SELECT $1, $2, $3, $4::text::jsonb, $5, due.at,
-                      CASE WHEN due.at > now() THEN 'scheduled' ELSE 'available' END,
-                      CASE WHEN due.at > now() THEN NULL ELSE now() END,
-                      $8, $9, $10, $11, $12, $13, $14, $16
-               FROM (SELECT CASE WHEN $15 THEN '9999-12-31Z' ELSE coalesce($6, now() + $7, now()) END AS at) AS due
-               ON CONFLICT (kind, unique_key)
-                   WHERE unique_key IS NOT NULL AND finalized_at IS NULL
-                   DO NOTHING
-               RETURNING id AS "id: JobId""#,
-            J::KIND,
-            J::QUEUE,
-            J::MAX_ATTEMPTS,
-            row.args,
-            row.unique_key,
-            at,
-            delay as Option<PgInterval>,
-            J::PRIORITY.level(),
-            row.flow,
-            concurrency_key,
-            concurrency_limit,
-            rate_key,
-            rate_interval as Option<PgInterval>,
-            rate_burst,
-            is_never,
-            trace_context,
-        )
-        .fetch_optional(&mut *db)
-        .await?;
-        if let Some(id) = inserted {
-            return Ok(Enqueued { id, is_new: true });
-        }
-        let open = sqlx::query_scalar!(
-            r#"SELECT id AS "id: JobId" FROM jobs
-               WHERE kind = $1 AND unique_key = $2 AND finalized_at IS NULL"#,
-            J::KIND,
-            row.unique_key,
-        )
-        .fetch_optional(&mut *db)
-        .await?;
-        if let Some(id) = open {
-            return Ok(Enqueued { id, is_new: false });
-        }
-        // The one in the way was closed between the two statements: insert again.
-    }
-}
-
-/// A job as it is stored.
-struct Row {
-    args: String,
-    unique_key: Option<String>,
-    flow: Option<String>,
-    concurrency: Option<Concurrency>,
-    rate: Option<Rate>,
-}
-
-impl Row {
-    fn of<J: JobArgs>(args: &J, cipher: Option<&ArgsCipher>) -> sqlx::Result<Self> {
-        Ok(Self {
-            args: encode(args, cipher)?,
-            unique_key: args.unique_key(),
-            flow: args.flow(),
-            concurrency: args.concurrency(),
-            rate: args.rate(),
-        })
-    }
-
-    fn is_plain(&self) -> bool {
-        self.flow.is_none() && self.concurrency.is_none() && self.rate.is_none()
-    }
-}
-
-/// Rows as one statement takes them.
-#[derive(Default)]
-struct Columns {
-    args: Vec<String>,
-    unique_keys: Vec<Option<String>>,
-    flows: Vec<Option<String>>,
-    concurrency_keys: Vec<Option<String>>,
-    concurrency_limits: Vec<Option<i32>>,
-    rate_keys: Vec<Option<String>>,
-    rate_intervals: Vec<Option<PgInterval>>,
-    rate_bursts: Vec<Option<i32>>,
-}
-
-impl Columns {
-    fn push(&mut self, row: Row) {
-        self.args.push(row.args);
-        self.unique_keys.push(row.unique_key);
-        self.flows.push(row.flow);
-        self.concurrency_limits.push(row.concurrency.as_ref().map(|one| one.limit));
-        self.concurrency_keys.push(row.concurrency.map(|one| one.key));
-        self.rate_intervals.push(row.rate.as_ref().map(|one| interval(one.interval)));
-        self.rate_bursts.push(row.rate.as_ref().map(|one| one.burst));
-        self.rate_keys.push(row.rate.map(|one| one.key));
-    }
-}
-
 fn lane<J: JobArgs>(flow: Option<String>) -> Lane {
     Lane::new(Cow::Borrowed(J::QUEUE), J::PRIORITY.level(), flow.map(Cow::Owned), Cow::Borrowed(J::KIND))
-}
-
-pub(super) enum Due {
-    At(DateTime<Utc>),
-    In(Duration),
-    /// It waits for others: at the end of time, since what reads times knows no infinity.
-    Never,
-}
-
-/// As they are stored.
-fn encode<J: JobArgs>(args: &J, cipher: Option<&ArgsCipher>) -> sqlx::Result<String> {
-    let json = plain(args)?;
-    match cipher {
-        Some(cipher) => cipher.seal(J::KIND, &json).map_err(refused),
-        None => Ok(json),
-    }
-}
-
-/// All that they may be stored as.
-fn spellings<J: JobArgs>(args: &J, cipher: Option<&ArgsCipher>) -> sqlx::Result<Vec<String>> {
-    let json = plain(args)?;
-    match cipher {
-        Some(cipher) => cipher.all_seals(J::KIND, json).map_err(refused),
-        None => Ok(vec![json]),
-    }
-}
-
-fn plain<J: JobArgs>(args: &J) -> sqlx::Result<String> {
-    let json = serde_json::to_string(args).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    if json.len() > payload::MOST_BYTES {
-        let (kind, bytes, most) = (J::KIND, json.len(), payload::MOST_BYTES);
-        return Err(refused(format!(
-            "the arguments of a {kind} job are {bytes} bytes of JSON: at most {most} are allowed"
-        )));
-    }
-    if cipher::is_reserved(&json) {
-        return Err(refused(format!("the arguments of a {} job look like encrypted ones", J::KIND)));
-    }
-    Ok(json)
-}
-
-fn refused(why: String) -> sqlx::Error {
-    sqlx::Error::Encode(why.into())
-}
-
-/// The same for a time that is added to now or taken from it: a thousand years stand for ever.
-pub(super) fn span(duration: Duration) -> PgInterval {
-    const EVER: Duration = Duration::from_secs(1_000 * 365 * 24 * 60 * 60);
-    interval(duration.min(EVER))
-}
-
-/// To the microsecond, which is what Postgres holds; longer than Postgres can count is its longest.
-pub(super) fn interval(duration: Duration) -> PgInterval {
-    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }

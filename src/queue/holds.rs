@@ -10,8 +10,10 @@ use sqlx::{PgConnection, PgPool};
 
 use super::{
     cipher::ArgsCipher,
-    client::{Due, Enqueued, insert_open, span},
+    client::Enqueued,
+    insert::{self, Due},
     job::{JobArgs, JobId},
+    spans::span,
 };
 
 /// Rows removed in one statement.
@@ -36,7 +38,7 @@ pub(super) async fn insert<J: JobArgs>(
         .await?;
         return Ok(Enqueued { id, is_new: false });
     }
-    let enqueued = insert_open(db, cipher, args, due).await?;
+    let enqueued = insert::one_open(db, cipher, args, due).await?;
     if enqueued.is_new {
         hold(db, J::KIND, &[(enqueued.id, &key[0])], time).await?;
     }

@@ -3,6 +3,7 @@
 //! - [`job`]: what a job is: arguments, kinds, states, and how a handler's end is judged
 //! - `limits`: levels, flows, concurrency and rates
 //! - [`client`]: enqueueing inside the caller's transaction
+//! - `insert`, `payload`: how they are written, and what they may carry
 //! - [`cipher`]: their arguments encrypted at rest
 //! - `holds`: unique keys that are held for a time
 //! - `batches`, `waits`: jobs that wait for others
@@ -25,6 +26,7 @@ pub mod cipher;
 pub mod client;
 pub mod dispatch;
 mod holds;
+mod insert;
 pub mod job;
 mod keyed;
 mod leader;
@@ -36,6 +38,7 @@ pub mod queues;
 pub mod registry;
 mod results;
 pub mod signals;
+mod spans;
 mod successors;
 mod turns;
 mod waits;

@@ -10,7 +10,7 @@ use sqlx::{PgExecutor, postgres::types::PgInterval};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{client::interval, job::JobId};
+use super::{job::JobId, spans::interval};
 
 /// Lines kept of a job: the newest.
 const LINES: usize = 1_000;

@@ -6,8 +6,49 @@ use std::any::TypeId;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::{
+    cipher::{self, ArgsCipher},
+    job::JobArgs,
+};
+
 /// Of arguments and of results, as JSON.
 pub(super) const MOST_BYTES: usize = 64 * 1024;
+
+/// Arguments as they are stored.
+pub(super) fn args<J: JobArgs>(args: &J, cipher: Option<&ArgsCipher>) -> sqlx::Result<String> {
+    let json = plain(args)?;
+    match cipher {
+        Some(cipher) => cipher.seal(J::KIND, &json).map_err(refused),
+        None => Ok(json),
+    }
+}
+
+/// All that these arguments may be stored as.
+pub(super) fn spellings<J: JobArgs>(args: &J, cipher: Option<&ArgsCipher>) -> sqlx::Result<Vec<String>> {
+    let json = plain(args)?;
+    match cipher {
+        Some(cipher) => cipher.all_seals(J::KIND, json).map_err(refused),
+        None => Ok(vec![json]),
+    }
+}
+
+fn plain<J: JobArgs>(args: &J) -> sqlx::Result<String> {
+    let json = serde_json::to_string(args).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    if json.len() > MOST_BYTES {
+        let (kind, bytes, most) = (J::KIND, json.len(), MOST_BYTES);
+        return Err(refused(format!(
+            "the arguments of a {kind} job are {bytes} bytes of JSON: at most {most} are allowed"
+        )));
+    }
+    if cipher::is_reserved(&json) {
+        return Err(refused(format!("the arguments of a {} job look like encrypted ones", J::KIND)));
+    }
+    Ok(json)
+}
+
+fn refused(why: String) -> sqlx::Error {
+    sqlx::Error::Encode(why.into())
+}
 
 /// A result as it is stored: none for null, without the one character that jsonb can't hold; one that is too large is
 /// replaced by its size.

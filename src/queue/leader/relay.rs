@@ -7,11 +7,12 @@ use sqlx::PgPool;
 use tokio::time::Instant;
 
 use crate::queue::{
-    client::{Client, interval},
+    client::Client,
     dispatch::{self, DueJob, connect, lanes},
     job::JobId,
     keyed,
     limits::{Lane, Priority},
+    spans::interval,
     turns::{self, Push},
 };
 
