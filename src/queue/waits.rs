@@ -82,10 +82,14 @@ impl Tx {
 pub(super) async fn settle(client: &Client, ended: Option<&[i64]>) -> sqlx::Result<Vec<DueJob>> {
     let mut tx = client.begin().await?;
     let waiting = sqlx::query_scalar!(
-        "DELETE FROM job_waits AS wait
-         WHERE ($1::bigint[] IS NULL OR on_job = ANY ($1)
-                OR on_batch IN (SELECT batch_id FROM jobs WHERE id = ANY ($1)
-                                UNION ALL SELECT batch_id FROM job_batch_others WHERE job_id = ANY ($1)))
+        // Each way to the waits has its index; an OR of them would read all that wait.
+        "DELETE FROM job_waits
+         WHERE ctid = ANY (ARRAY (
+                   SELECT ctid FROM job_waits WHERE $1::bigint[] IS NULL
+                   UNION ALL SELECT ctid FROM job_waits WHERE on_job = ANY ($1)
+                   UNION ALL SELECT ctid FROM job_waits
+                   WHERE on_batch IN (SELECT batch_id FROM jobs WHERE id = ANY ($1)
+                                      UNION ALL SELECT batch_id FROM job_batch_others WHERE job_id = ANY ($1))))
            AND CASE WHEN on_job IS NOT NULL
                     THEN EXISTS (SELECT FROM jobs WHERE id = on_job AND state = 'completed')
                     WHEN until = 'completed'
@@ -120,17 +124,19 @@ pub(super) async fn settle(client: &Client, ended: Option<&[i64]>) -> sqlx::Resu
 /// complete.
 pub(super) async fn give_up(pool: &PgPool) -> sqlx::Result<u64> {
     let given_up = sqlx::query!(
+        // OFFSET 0: one look by an index for each that waits, where the planner might read the whole table once.
         "WITH hopeless AS (
              SELECT DISTINCT ON (job_id) job_id,
                     CASE WHEN on_job IS NOT NULL THEN format('it waited for job %s, which was removed', on_job)
                          ELSE format('it waited for a failure in batch %s, whose jobs have all completed', on_batch)
                     END AS why
              FROM job_waits
-             WHERE (on_job IS NOT NULL AND NOT EXISTS (SELECT FROM jobs WHERE id = on_job))
+             WHERE (on_job IS NOT NULL AND NOT EXISTS (SELECT FROM jobs WHERE id = on_job OFFSET 0))
                 OR (until = 'failed'
-                    AND NOT EXISTS (SELECT FROM jobs WHERE batch_id = on_batch AND (finalized_at IS NULL OR dispatched_at IS NULL))
+                    AND NOT EXISTS (SELECT FROM jobs
+                                    WHERE batch_id = on_batch AND (finalized_at IS NULL OR dispatched_at IS NULL) OFFSET 0)
                     AND NOT EXISTS (SELECT FROM job_batch_others AS others JOIN jobs ON jobs.id = others.job_id
-                                    WHERE others.batch_id = on_batch AND state <> 'completed'))
+                                    WHERE others.batch_id = on_batch AND state <> 'completed' OFFSET 0))
              ORDER BY job_id, on_job
          ), given_up AS (
              UPDATE jobs SET state = 'cancelled', scheduled_at = now(), finalized_at = now()

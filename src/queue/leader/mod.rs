@@ -27,6 +27,8 @@ use crate::lock::{Candidate, Key, Session};
 const TICK: Duration = Duration::from_millis(200);
 const RELAY_EVERY: Duration = Duration::from_millis(500);
 const WAITS_EVERY: Duration = Duration::from_secs(1);
+/// So many times as long as a look at all waits took, no other is taken: they only find what was missed.
+const WAITS_REST: u32 = 20;
 const DEPTH_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Leader<S> {
@@ -128,8 +130,10 @@ impl<S: Send + Sync + 'static> Leader<S> {
         }
         relay::promote(&self.client).await?;
         if due.waits.is_over() {
+            let begun = Instant::now();
             relay::send(&self.client, waits::settle(&self.client, None).await?);
             waits::give_up(&self.pool).await?;
+            due.waits.rest(begun.elapsed() * WAITS_REST);
         }
         schedule::fire(&self.client, &self.registry.schedules).await?;
         if due.rescue.is_over() {
@@ -182,5 +186,10 @@ impl Every {
             self.next = now + self.period;
         }
         is_over
+    }
+
+    /// Begins the next period no sooner than after this.
+    fn rest(&mut self, time: Duration) {
+        self.next = self.next.max(Instant::now() + time);
     }
 }

@@ -9,6 +9,7 @@ mod encryption;
 mod enqueue;
 mod examples;
 mod faults;
+mod indexes;
 pub mod lab;
 mod limits;
 mod lost_workers;
