@@ -124,7 +124,7 @@ pub(super) async fn settle(client: &Client, ended: Option<&[i64]>) -> sqlx::Resu
 /// complete.
 pub(super) async fn give_up(pool: &PgPool) -> sqlx::Result<u64> {
     let given_up = sqlx::query!(
-        // OFFSET 0: one look by an index for each that waits, where the planner might read the whole table once.
+        // OFFSET 0: a look by an index for each that waits. Else the planner may read the whole table of jobs at once.
         "WITH hopeless AS (
              SELECT DISTINCT ON (job_id) job_id,
                     CASE WHEN on_job IS NOT NULL THEN format('it waited for job %s, which was removed', on_job)
@@ -149,8 +149,8 @@ pub(super) async fn give_up(pool: &PgPool) -> sqlx::Result<u64> {
     .execute(pool)
     .await?;
     sqlx::query!(
-        "DELETE FROM job_waits USING jobs
-         WHERE jobs.id = job_id AND state IN ('completed', 'cancelled', 'discarded')"
+        "DELETE FROM job_waits
+         WHERE EXISTS (SELECT FROM jobs WHERE id = job_id AND state IN ('completed', 'cancelled', 'discarded') OFFSET 0)"
     )
     .execute(pool)
     .await?;
