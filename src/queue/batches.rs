@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    client::{Enqueued, NewJob, Tx},
-    insert::Due,
+    client::Tx,
+    insert::{Due, Enqueued, NewJob},
     job::{JobArgs, JobId},
 };
 

@@ -21,7 +21,7 @@ use super::{
     batches::BatchId,
     cipher::ArgsCipher,
     dispatch::Dispatcher,
-    insert::{self, Due},
+    insert::{self, Due, Enqueued, NewJob},
     job::{JobArgs, JobId},
     limits::Lane,
     payload,
@@ -114,22 +114,6 @@ pub struct Tx {
     enqueued: Vec<(Lane, Vec<JobId>)>,
     /// Runs that end with this transaction: told once it is committed.
     finishes: Vec<Arc<AtomicBool>>,
-}
-
-/// What enqueueing came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Enqueued {
-    pub id: JobId,
-    /// False: another job holds the unique key, and this is its id. One that holds it for a time may have been removed.
-    pub is_new: bool,
-}
-
-/// One of several jobs that were enqueued at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewJob {
-    pub id: JobId,
-    pub unique_key: Option<String>,
-    pub flow: Option<String>,
 }
 
 impl Tx {

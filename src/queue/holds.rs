@@ -8,42 +8,10 @@ use std::{collections::HashSet, time::Duration};
 
 use sqlx::{PgConnection, PgPool};
 
-use super::{
-    cipher::ArgsCipher,
-    client::Enqueued,
-    insert::{self, Due},
-    job::{JobArgs, JobId},
-    spans::span,
-};
+use super::{job::JobId, spans::span};
 
 /// Rows removed in one statement.
 const BATCH: i64 = 1_000;
-
-/// One job; the one that holds its key is found instead.
-pub(super) async fn insert<J: JobArgs>(
-    db: &mut PgConnection,
-    cipher: Option<&ArgsCipher>,
-    args: &J,
-    due: Option<Due>,
-    (key, time): (String, Duration),
-) -> sqlx::Result<Enqueued> {
-    let key = [key];
-    if take(db, J::KIND, &key).await?.is_empty() {
-        let id = sqlx::query_scalar!(
-            r#"SELECT job_id AS "id!: JobId" FROM job_holds WHERE kind = $1 AND key = $2"#,
-            J::KIND,
-            key[0],
-        )
-        .fetch_one(db)
-        .await?;
-        return Ok(Enqueued { id, is_new: false });
-    }
-    let enqueued = insert::one_open(db, cipher, args, due).await?;
-    if enqueued.is_new {
-        hold(db, J::KIND, &[(enqueued.id, &key[0])], time).await?;
-    }
-    Ok(enqueued)
-}
 
 /// Locks the keys' rows. Returns the keys that nobody holds for a time.
 pub(super) async fn take(
@@ -63,6 +31,17 @@ pub(super) async fn take(
     .fetch_all(db)
     .await?;
     Ok(free.into_iter().collect())
+}
+
+/// Whose enqueue took a key that is held.
+pub(super) async fn holder(db: &mut PgConnection, kind: &str, key: &str) -> sqlx::Result<JobId> {
+    sqlx::query_scalar!(
+        r#"SELECT job_id AS "id!: JobId" FROM job_holds WHERE kind = $1 AND key = $2"#,
+        kind,
+        key,
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// Holds keys that were taken in this transaction for new jobs.

@@ -8,7 +8,6 @@ use sqlx::{PgConnection, postgres::types::PgInterval};
 use super::{
     batches::BatchId,
     cipher::ArgsCipher,
-    client::{Enqueued, NewJob},
     holds,
     job::{JobArgs, JobId},
     limits::{Concurrency, Rate},
@@ -16,6 +15,22 @@ use super::{
     spans::interval,
 };
 use crate::trace;
+
+/// What enqueueing came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enqueued {
+    pub id: JobId,
+    /// False: another job holds the unique key, and this is its id. One that holds it for a time may have been removed.
+    pub is_new: bool,
+}
+
+/// One of several jobs that were enqueued at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewJob {
+    pub id: JobId,
+    pub unique_key: Option<String>,
+    pub flow: Option<String>,
+}
 
 /// When a job may run, if not now.
 pub(super) enum Due {
@@ -32,14 +47,22 @@ pub(super) async fn one<J: JobArgs>(
     args: &J,
     due: Option<Due>,
 ) -> sqlx::Result<Enqueued> {
-    match J::UNIQUE_FOR.zip(args.unique_key()) {
-        Some((time, key)) => holds::insert(db, cipher, args, due, (key, time)).await,
-        None => one_open(db, cipher, args, due).await,
+    let Some((time, key)) = J::UNIQUE_FOR.zip(args.unique_key()) else {
+        return one_open(db, cipher, args, due).await;
+    };
+    let key = [key];
+    if holds::take(db, J::KIND, &key).await?.is_empty() {
+        return Ok(Enqueued { id: holds::holder(db, J::KIND, &key[0]).await?, is_new: false });
     }
+    let enqueued = one_open(db, cipher, args, due).await?;
+    if enqueued.is_new {
+        holds::hold(db, J::KIND, &[(enqueued.id, &key[0])], time).await?;
+    }
+    Ok(enqueued)
 }
 
 /// One job; an open one with its key is found instead.
-pub(super) async fn one_open<J: JobArgs>(
+async fn one_open<J: JobArgs>(
     db: &mut PgConnection,
     cipher: Option<&ArgsCipher>,
     args: &J,

@@ -6,7 +6,8 @@ use chrono_tz::Tz;
 use futures::future::BoxFuture;
 
 use super::{
-    client::{Enqueued, Tx},
+    client::Tx,
+    insert::Enqueued,
     job::{JobArgs, JobContext, Run},
     payload,
     worker::outcome::Failure,

@@ -10,7 +10,8 @@ use tracing::Instrument;
 use super::ticks;
 use crate::{
     queue::{
-        client::{Client, Enqueued, Tx},
+        client::{Client, Tx},
+        insert::Enqueued,
         registry::Schedule,
     },
     trace,
