@@ -8,7 +8,7 @@ use std::{collections::HashSet, time::Duration};
 
 use sqlx::{PgConnection, PgPool};
 
-use super::{job::JobId, spans::span};
+use super::{durations::span, job::JobId};
 
 /// Rows removed in one statement.
 const BATCH: i64 = 1_000;

@@ -8,11 +8,11 @@ use sqlx::{PgConnection, postgres::types::PgInterval};
 use super::{
     batches::BatchId,
     cipher::ArgsCipher,
+    durations::interval,
     holds,
     job::{JobArgs, JobId},
     limits::{Concurrency, Rate},
     payload,
-    spans::interval,
 };
 use crate::trace;
 

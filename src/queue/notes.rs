@@ -10,7 +10,7 @@ use sqlx::{PgExecutor, postgres::types::PgInterval};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{job::JobId, spans::interval};
+use super::{durations::interval, job::JobId};
 
 /// Lines kept of a job: the newest.
 const LINES: usize = 1_000;

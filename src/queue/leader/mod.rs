@@ -29,6 +29,8 @@ const RELAY_EVERY: Duration = Duration::from_millis(500);
 const WAITS_EVERY: Duration = Duration::from_secs(1);
 /// So many times as long as a look at all waits took, no other is taken: they only find what was missed.
 const WAITS_REST: u32 = 20;
+/// But never for longer than this.
+const WAITS_LONGEST_REST: Duration = Duration::from_secs(10);
 const DEPTH_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Leader<S> {
@@ -133,7 +135,7 @@ impl<S: Send + Sync + 'static> Leader<S> {
             let begun = Instant::now();
             relay::send(&self.client, waits::settle(&self.client, None).await?);
             waits::give_up(&self.pool).await?;
-            due.waits.rest(begun.elapsed() * WAITS_REST);
+            due.waits.rest((begun.elapsed() * WAITS_REST).min(WAITS_LONGEST_REST));
         }
         schedule::fire(&self.client, &self.registry.schedules).await?;
         if due.rescue.is_over() {

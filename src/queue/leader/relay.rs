@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use crate::queue::{
     client::Client,
     dispatch::{self, DueJob, connect, lanes},
+    durations::interval,
     job::JobId,
     keyed,
     limits::{Lane, Priority},
-    spans::interval,
     turns::{self, Push},
 };
 

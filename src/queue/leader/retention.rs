@@ -15,7 +15,7 @@ use std::{
 use sqlx::PgPool;
 use tokio::time::sleep;
 
-use crate::queue::{holds, spans::span};
+use crate::queue::{durations::span, holds};
 
 /// Jobs looked at in one statement, and removed at most; as the statement has it, which is planned for so many.
 const LOOKED_AT: i64 = 1_000;

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use super::slots::Held;
-use crate::queue::{job::JobId, spans};
+use crate::queue::{durations, job::JobId};
 
 const EVERY: Duration = Duration::from_secs(2);
 
@@ -93,7 +93,7 @@ pub(super) async fn forget_ended(pool: &PgPool, worker: Uuid, age: Duration) -> 
          WHERE worker_id = $1 AND claimed_at <= now() - $2::interval
            AND NOT EXISTS (SELECT FROM jobs WHERE id = ANY (claim.ids) AND state = 'running' AND worker_id = $1)",
         worker,
-        spans::interval(age),
+        durations::interval(age),
     )
     .execute(pool)
     .await?;

@@ -16,9 +16,9 @@ use uuid::Uuid;
 
 use super::{outcome::Ending, pools, slots::Ticket};
 use crate::queue::{
+    durations::interval,
     job::JobId,
     notes::{self, Draft},
-    spans::interval,
 };
 
 /// Ends written in one statement, at most.

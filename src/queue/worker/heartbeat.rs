@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::queue::spans;
+use crate::queue::durations;
 
 /// What the row says.
 #[derive(Clone)]
@@ -86,7 +86,7 @@ impl Lease {
             self.worker,
             self.name,
             &self.queues,
-            spans::interval(self.length()),
+            durations::interval(self.length()),
         )
         .execute(connection)
         .await?;

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use redis::{Script, aio::MultiplexedConnection};
 use sqlx::postgres::types::PgInterval;
 
-use crate::queue::spans::interval;
+use crate::queue::durations::interval;
 
 /// Without Redis, jobs with a rate are looked at again after this time.
 const BLIND: Duration = Duration::from_secs(1);

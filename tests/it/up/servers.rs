@@ -1,9 +1,18 @@
 //! The private servers: started, stopped, killed, started again.
 
-use labelfleet::up::{Postgres, PostgresOptions, Redis, ports::Port};
+use std::{path::Path, time::Duration};
+
+use labelfleet::up::{
+    Postgres, PostgresOptions, Redis,
+    child::{self, ServiceUser},
+    ports::Port,
+};
+use nix::sys::signal::Signal;
 use sqlx::{Connection, PgConnection};
 
-fn throwaway(dir: &std::path::Path) -> PostgresOptions {
+use crate::support::wait::until;
+
+fn throwaway(dir: &Path) -> PostgresOptions {
     PostgresOptions { durable: false, ..PostgresOptions::new(dir) }
 }
 
@@ -43,6 +52,29 @@ async fn a_second_owner_of_a_folder_stops_what_the_first_left_running() {
     let mut second = Postgres::start(throwaway(dir.path())).await.unwrap();
     assert!(PgConnection::connect(&first.url()).await.is_err(), "two servers share a folder");
     assert!(second.child().is_running());
+}
+
+/// As after a crash of the machine: the pid that the file names has been given to somebody else's server.
+#[tokio::test]
+async fn a_stale_file_costs_no_other_server_its_life() {
+    let dir = tempfile::tempdir().unwrap();
+    Postgres::start(throwaway(dir.path())).await.unwrap().stop().await.unwrap();
+    let user = ServiceUser::needed().unwrap();
+    let mut other = child::command(Path::new("sleep"), user.as_ref(), Signal::SIGKILL);
+    let mut other = other.arg("600").kill_on_drop(true).spawn().unwrap();
+    let pid = other.id().unwrap();
+    // Before, it is not yet of the user whose processes Postgres' tools may signal.
+    until("it runs", Duration::from_secs(10), async || {
+        (std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() == "sleep\n").then_some(())
+    })
+    .await;
+    let file = dir.path().join("data/postmaster.pid");
+    std::fs::write(&file, format!("{pid}\n")).unwrap();
+    let error = format!("{:#}", Postgres::start(throwaway(dir.path())).await.unwrap_err());
+    assert!(error.contains("postmaster.pid") && error.contains("Is another postmaster"), "{error}");
+    assert_eq!(other.try_wait().unwrap(), None, "it was stopped");
+    std::fs::remove_file(file).unwrap();
+    Postgres::start(throwaway(dir.path())).await.unwrap();
 }
 
 #[tokio::test]
